@@ -1,0 +1,11 @@
+//! The HTTP contract between the daemon and its clients: bodies, the error body, the table of
+//! routes. Field names are those of the Go original wherever it has the feature, so that its own
+//! command line can drive this daemon.
+
+pub mod error;
+pub mod exec;
+pub mod host;
+pub mod image;
+pub mod sandbox;
+pub mod snapshot;
+pub mod user;

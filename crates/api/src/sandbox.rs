@@ -1,0 +1,101 @@
+//! Bodies of `/sandboxes`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// `POST /sandboxes`. Everything may be left out. Unknown fields are refused with 400, so that a
+/// feature this daemon lacks is not silently dropped.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CreateSandbox {
+    /// A name; one is made up if it is empty or missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Image, `base` if missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// vCPUs. A number and not an integer because the original takes `1.0`; fractions are refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<f64>,
+    /// Memory in MiB; 0 and missing mean the default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_mb: Option<u64>,
+    /// Disk in MiB; 0 and missing mean the image's own size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_size_mb: Option<u64>,
+    /// Environment of every command in the sandbox.
+    pub env: BTreeMap<String, String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// User that commands run as, in place of the image's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+}
+
+/// One sandbox as shown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Sandbox {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// `creating`, `running`, `stopped`, `failed` or `destroying`.
+    pub status: String,
+    /// `hot`, `warm`, `cold` or `off`.
+    pub thermal: String,
+    /// Why it is `failed`, or why its machine last ended unasked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The engine it runs on: `qemu`.
+    pub engine: String,
+    /// The accelerator under it: `kvm` or `tcg`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accelerator: Option<String>,
+    /// Its address, if it has one.
+    #[serde(default)]
+    pub ip: String,
+    /// Public addresses of its ports.
+    #[serde(default)]
+    pub urls: Vec<String>,
+    /// vCPUs.
+    pub cpus: f64,
+    /// Memory in MiB.
+    pub memory_mb: u64,
+    /// Disk in MiB.
+    pub disk_size_mb: u64,
+    /// Image it was made from.
+    pub image: String,
+    /// Labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// User that commands run as, if it is not the image's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The checkpoint it was resumed from, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed_from: Option<String>,
+    /// Id of the user it belongs to.
+    pub created_by: String,
+    /// When it was made, RFC 3339.
+    pub created_at: String,
+    /// When it was last stopped, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_at: Option<String>,
+}
+
+/// `POST /sandboxes/{id}/start`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StartSandbox {
+    /// Give up the sleeping memory and boot from the disk.
+    pub force: bool,
+}
+
+/// Answer of `DELETE /sandboxes/{id}` and of other deletions: `{"status":"destroyed"}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StatusBody {
+    /// One word.
+    pub status: String,
+}

@@ -1,0 +1,44 @@
+//! Bodies of `/snapshots` and of `POST /sandboxes/{id}/checkpoint`.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// `POST /sandboxes/{id}/checkpoint`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateSnapshot {
+    /// Its name.
+    pub name: String,
+}
+
+/// `POST /snapshots/{name}/resume`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ResumeSnapshot {
+    /// Name of the new sandbox; one is made up if missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// A checkpoint as shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Snapshot {
+    /// Its id.
+    pub id: String,
+    /// Id of the user it belongs to.
+    pub user_id: String,
+    /// Its name.
+    pub name: String,
+    /// Name of the sandbox it was taken of, at that time.
+    pub source_sandbox: String,
+    /// Memory of the machine it holds, in MiB.
+    pub size_mb: u64,
+    /// What its files take on disk, in bytes, counting shared blocks once for each file.
+    #[serde(default)]
+    pub disk_bytes: u64,
+    /// How long the source stood still while it was taken, in milliseconds.
+    #[serde(default)]
+    pub stall_ms: u64,
+    /// When it was taken, RFC 3339.
+    pub created_at: String,
+}

@@ -1,0 +1,82 @@
+//! What callers ask for, already checked.
+
+use std::time::Duration;
+
+use bhatti_types::env::Env;
+use bhatti_types::id::UserId;
+use bhatti_types::labels::Labels;
+use bhatti_types::name::{ImageName, SandboxName, UserName};
+use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The user whose things are meant.
+    pub user: UserId,
+    /// The user's name, for the log.
+    pub name: UserName,
+    /// What else the caller may do.
+    pub role: Role,
+}
+
+/// What a caller may do besides using its own things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Nothing.
+    User,
+    /// Manage users and the host: whoever can reach the unix socket.
+    Admin,
+}
+
+/// A new sandbox.
+#[derive(Debug, Clone, Default)]
+pub struct NewSandbox {
+    /// Its name; one is made up if `None`.
+    pub name: Option<SandboxName>,
+    /// Its image; `base` if `None`.
+    pub image: Option<ImageName>,
+    /// vCPUs.
+    pub cpus: Vcpus,
+    /// Memory.
+    pub memory: MemoryMb,
+    /// Disk; the image's own size if `None`.
+    pub disk: Option<DiskMb>,
+    /// Environment of every command.
+    pub env: Env,
+    /// Labels.
+    pub labels: Labels,
+    /// User that commands run as, in place of the image's own.
+    pub run_as: Option<String>,
+}
+
+/// A command to run in a sandbox.
+#[derive(Debug, Clone)]
+pub struct NewExec {
+    /// Program and arguments; not empty, no NUL.
+    pub argv: Vec<String>,
+    /// Environment over the sandbox's.
+    pub env: Env,
+    /// Working directory, absolute.
+    pub workdir: Option<String>,
+    /// User name, uid, or `user:group`.
+    pub user: Option<String>,
+    /// Time limit.
+    pub timeout: Option<Duration>,
+    /// Whether standard input will be written.
+    pub stdin: bool,
+}
+
+/// A new user. `None` is the default limit.
+#[derive(Debug, Clone)]
+pub struct NewUser {
+    /// Its name.
+    pub name: UserName,
+    /// Most sandboxes at once.
+    pub max_sandboxes: Option<u32>,
+    /// Most vCPUs of one sandbox.
+    pub max_cpus_per_sandbox: Option<u32>,
+    /// Most memory of one sandbox, in MiB.
+    pub max_memory_mb_per_sandbox: Option<u32>,
+    /// Most checkpoints at once.
+    pub max_snapshots: Option<u32>,
+}

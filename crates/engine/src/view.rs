@@ -1,0 +1,129 @@
+//! What callers are shown.
+
+use bhatti_types::id::{ImageId, SandboxId, SnapshotId, UserId};
+use bhatti_types::labels::Labels;
+use bhatti_types::name::{ImageName, SandboxName, SnapshotName, UserName};
+use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
+use bhatti_types::state::{Status, Thermal};
+use jiff::Timestamp;
+
+/// A sandbox as its owner sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SandboxView {
+    /// Its id.
+    pub id: SandboxId,
+    /// Its owner.
+    pub user: UserId,
+    /// Its name.
+    pub name: SandboxName,
+    /// Its status.
+    pub status: Status,
+    /// Where its memory is.
+    pub thermal: Thermal,
+    /// Why it failed or last ended unasked.
+    pub reason: Option<String>,
+    /// The engine it runs on.
+    pub engine: &'static str,
+    /// `kvm` or `tcg`, once it has run.
+    pub accelerator: Option<String>,
+    /// vCPUs.
+    pub cpus: Vcpus,
+    /// Memory.
+    pub memory: MemoryMb,
+    /// Disk.
+    pub disk: DiskMb,
+    /// Image it was made from.
+    pub image: ImageName,
+    /// Labels.
+    pub labels: Labels,
+    /// User that commands run as, if not the image's own.
+    pub run_as: Option<String>,
+    /// The checkpoint it was resumed from.
+    pub resumed_from: Option<SnapshotName>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last stopped.
+    pub stopped_at: Option<Timestamp>,
+}
+
+/// The answer to a create.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// The sandbox.
+    pub sandbox: SandboxView,
+    /// Whether it was there already under that name.
+    pub existing: bool,
+}
+
+/// A checkpoint as its owner sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotView {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Its owner.
+    pub user: UserId,
+    /// Its name.
+    pub name: SnapshotName,
+    /// The sandbox it was taken of.
+    pub source: SandboxName,
+    /// Memory of the machine.
+    pub memory: MemoryMb,
+    /// What its files take on disk, in bytes.
+    pub disk_bytes: u64,
+    /// How long the source stood still, in milliseconds.
+    pub stall_ms: u64,
+    /// When it was taken.
+    pub created_at: Timestamp,
+}
+
+/// An image as users see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageView {
+    /// Its id.
+    pub id: ImageId,
+    /// Its name.
+    pub name: ImageName,
+    /// Where it came from.
+    pub source: String,
+    /// Size of its file system in MiB.
+    pub size_mb: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A user as the administrator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserView {
+    /// Its id.
+    pub id: UserId,
+    /// Its name.
+    pub name: UserName,
+    /// Most sandboxes at once.
+    pub max_sandboxes: u32,
+    /// Most vCPUs of one sandbox.
+    pub max_cpus_per_sandbox: u32,
+    /// Most memory of one sandbox, in MiB.
+    pub max_memory_mb_per_sandbox: u32,
+    /// Most checkpoints at once.
+    pub max_snapshots: u32,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A detached command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DetachedView {
+    /// Its process id in the guest.
+    pub pid: u32,
+    /// The file in the guest that takes its output.
+    pub output_file: String,
+}
+
+/// What the daemon says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostView {
+    /// The guest kit new machines get, if there is one.
+    pub kit: Option<String>,
+    /// The accelerator in use, once it is known.
+    pub accelerator: Option<String>,
+}

@@ -1,0 +1,13 @@
+//! The words of bhatti as validated values: ids, names, sizes, labels, states.
+//!
+//! Everything here is plain data. A value of one of these types has been checked, so no other
+//! crate checks it again; a raw `String` or `u64` does not cross a crate edge.
+
+pub mod env;
+pub mod id;
+pub mod invalid;
+pub mod labels;
+pub mod name;
+pub mod secret;
+pub mod size;
+pub mod state;

@@ -1,0 +1,169 @@
+//! The traits, and what a machine is made of.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bhatti_host::memory::Captured;
+use bhatti_host::process::ProcessId;
+use bhatti_types::id::{DataDirId, SandboxId};
+use bhatti_types::size::{MemoryMb, Vcpus};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::error::VmmError;
+
+/// Names of a machine's files inside its directory.
+pub mod file {
+    /// The disk, raw.
+    pub const DISK: &str = "disk.raw";
+    /// What guest memory is mapped from, privately; never written to while mapped.
+    pub const MEMORY: &str = "mem";
+    /// The VMM's standard output and error.
+    pub const LOG: &str = "vmm.log";
+    /// The agent link's socket.
+    pub const AGENT_SOCKET: &str = "agent.sock";
+    /// The control socket.
+    pub const CONTROL_SOCKET: &str = "qmp.sock";
+}
+
+/// What runs the guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accelerator {
+    /// The processor itself.
+    Kvm,
+    /// Software emulation.
+    Tcg,
+}
+
+impl Accelerator {
+    /// The word as stored and shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        }
+    }
+}
+
+/// A network card.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nic {
+    /// The tap device it is plugged into; it exists.
+    pub tap: String,
+    /// Its address, `02:…`.
+    pub mac: String,
+}
+
+/// A machine to be started.
+#[derive(Debug, Clone)]
+pub struct MachineSpec {
+    /// The data directory it belongs to; with `sandbox` it marks the process.
+    pub data_dir: DataDirId,
+    /// The sandbox it is.
+    pub sandbox: SandboxId,
+    /// The directory with its files, which the VMM gets as its working directory.
+    pub dir: PathBuf,
+    /// vCPUs.
+    pub cpus: Vcpus,
+    /// Memory; [`file::MEMORY`] in `dir` has this size.
+    pub memory: MemoryMb,
+    /// The kernel, an ELF file.
+    pub kernel: PathBuf,
+    /// The initrd.
+    pub initrd: PathBuf,
+    /// bhatti's own words on the kernel command line.
+    pub command_line: Vec<String>,
+    /// Whether there is a disk, [`file::DISK`] in `dir`.
+    pub disk: bool,
+    /// A network card.
+    pub nic: Option<Nic>,
+    /// What runs it.
+    pub accelerator: Accelerator,
+    /// Device state to go on from, in place of a boot.
+    pub state: Option<PathBuf>,
+}
+
+/// Whether vCPUs run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunState {
+    /// They do.
+    Running,
+    /// They are paused and can go on.
+    Paused,
+    /// The guest has ended, or the VMM has stopped it for an error.
+    Over,
+}
+
+/// A VMM process found on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The sandbox it says it is.
+    pub sandbox: SandboxId,
+    /// The process.
+    pub process: ProcessId,
+}
+
+/// The byte stream of an agent link.
+pub trait AgentStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> AgentStream for T {}
+
+/// Starts machines and finds them again.
+#[async_trait]
+pub trait Vmm: Send + Sync {
+    /// The engine's name, as shown.
+    fn name(&self) -> &'static str;
+
+    /// Says what is missing on this host, before anything is made.
+    async fn check(&self) -> Result<(), VmmError>;
+
+    /// Starts a VMM with its vCPUs paused: before the first instruction, or where the saved state
+    /// left off. On an error nothing of it runs.
+    async fn launch(&self, spec: &MachineSpec) -> Result<Arc<dyn Machine>, VmmError>;
+
+    /// Takes up a machine that an earlier daemon started; `None` if the process is gone.
+    async fn adopt(
+        &self,
+        dir: &Path,
+        process: ProcessId,
+    ) -> Result<Option<Arc<dyn Machine>>, VmmError>;
+
+    /// All VMM processes on the host that carry this data directory's mark.
+    async fn find(&self, data_dir: &DataDirId) -> Result<Vec<Found>, VmmError>;
+
+    /// Ends a process found by [`Vmm::find`] that nobody wants. Success if it is gone.
+    async fn end(&self, process: ProcessId) -> Result<(), VmmError>;
+}
+
+/// One running VMM. All methods may be called at any time; commands wait for each other.
+#[async_trait]
+pub trait Machine: Send + Sync {
+    /// Its process.
+    fn process(&self) -> ProcessId;
+
+    /// Lets vCPUs run. Success if they run already.
+    async fn resume(&self) -> Result<(), VmmError>;
+
+    /// Pauses vCPUs and drains the disk. Success if they are paused already.
+    async fn pause(&self) -> Result<(), VmmError>;
+
+    /// Whether vCPUs run.
+    async fn run_state(&self) -> Result<RunState, VmmError>;
+
+    /// Writes device state to `state` and memory to `memory`; vCPUs must be paused. The files are
+    /// not yet durable.
+    async fn save(&self, state: &Path, memory: &Path) -> Result<Captured, VmmError>;
+
+    /// Opens the host's end of the agent link. One at a time.
+    async fn agent(&self) -> Result<Box<dyn AgentStream>, VmmError>;
+
+    /// What the guest wrote to its console lately, for diagnosis; empty if it can't be had.
+    async fn console(&self) -> String;
+
+    /// Waits for the end of the process and gives the end of its log. Cancel-safe.
+    async fn ended(&self) -> String;
+
+    /// Ends the process at once and waits until it is gone. Success if it is gone already.
+    async fn kill(&self) -> Result<(), VmmError>;
+}
