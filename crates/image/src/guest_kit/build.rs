@@ -1,0 +1,241 @@
+//! Puts a guest kit together.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bhatti_host::command::{Command, CommandError};
+
+use super::cpio::Archive;
+use super::elf;
+use super::modules::{self, Module, ModuleError};
+use super::vmlinux::{self, VmlinuxError};
+use crate::kit::{FORMAT, INITRD, KERNEL, Kit, KitError, KitId, KitManifest, KitStore, MANIFEST};
+use crate::place;
+
+/// Part of the digest of a kit's inputs: raise it when this builder makes something else of the
+/// same inputs.
+const BUILDER: u32 = 1;
+/// Time limit for unpacking the kernel package, 90 MiB unpacked.
+const UNPACK_LIMIT: Duration = Duration::from_mins(3);
+
+/// What a kit is built from.
+#[derive(Debug, Clone)]
+pub struct KitInputs {
+    /// The kernel's `.deb`, as [`super::kernel::fetch`] gives it.
+    pub kernel_package: PathBuf,
+    /// The guest agent, statically linked.
+    pub lohar: PathBuf,
+    /// Version of the guest agent.
+    pub lohar_version: String,
+}
+
+/// A kit, and whether there was work to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Built {
+    /// It was in the store already.
+    UpToDate(Kit),
+    /// It was built now.
+    New(Kit),
+}
+
+impl Built {
+    /// The kit itself.
+    pub fn kit(&self) -> &Kit {
+        match self {
+            Self::UpToDate(kit) | Self::New(kit) => kit,
+        }
+    }
+}
+
+/// A kit could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum KitBuildError {
+    /// An input could not be read.
+    #[error("failed to read an input of the guest kit")]
+    Read(#[source] io::Error),
+    /// The kit could not be written.
+    #[error("failed to write the guest kit")]
+    Write(#[source] io::Error),
+    /// The kernel package could not be unpacked.
+    #[error("failed to unpack the kernel package")]
+    Unpack(#[source] CommandError),
+    /// The kernel package holds no kernel.
+    #[error("the kernel package holds no /boot/vmlinuz-*")]
+    NoKernel,
+    /// The kernel could not be made bootable.
+    #[error("failed to make the kernel bootable")]
+    Kernel(#[source] VmlinuxError),
+    /// The modules could not be gathered.
+    #[error("failed to gather the kernel's modules")]
+    Modules(#[source] ModuleError),
+    /// The agent would not start where there are no libraries.
+    #[error("{path:?} is not a statically linked x86-64 program")]
+    NotStatic {
+        /// The agent's file.
+        path: PathBuf,
+    },
+    /// The finished kit could not be put into the store.
+    #[error("failed to install the guest kit")]
+    Install(#[source] KitError),
+}
+
+/// Builds a kit into a store, where it becomes the current one, unless the store has one that was
+/// built from the same inputs.
+///
+/// Cancel-safe: what is half built goes away.
+pub async fn build(inputs: &KitInputs, store: &KitStore) -> Result<Built, KitBuildError> {
+    let lohar = fs_err::read(&inputs.lohar).map_err(KitBuildError::Read)?;
+    if elf::needs_loader(&lohar) != Some(false) {
+        return Err(KitBuildError::NotStatic {
+            path: inputs.lohar.clone(),
+        });
+    }
+    let digest = digest(inputs, &lohar);
+    let kits = store.list().map_err(KitBuildError::Install)?;
+    if let Some(kit) = kits.iter().find(|kit| kit.manifest.inputs == digest) {
+        let kit = store.set_current(&kit.id).map_err(KitBuildError::Install)?;
+        return Ok(Built::UpToDate(kit));
+    }
+
+    let work = place::half_made(store.dir()).map_err(KitBuildError::Write)?;
+    let package = work.path().join("package");
+    Command::new("dpkg-deb")
+        .arg("--extract")
+        .args([&inputs.kernel_package, &package])
+        .limit(UNPACK_LIMIT)
+        .run()
+        .await
+        .map_err(KitBuildError::Unpack)?;
+    let release = release(&package.join("boot"))?;
+    let bzimage = package.join("boot").join(format!("vmlinuz-{release}"));
+    let bzimage = fs_err::read(bzimage).map_err(KitBuildError::Read)?;
+    let kernel = vmlinux::extract(&bzimage).map_err(KitBuildError::Kernel)?;
+    let modules = modules::gather(
+        &package.join("lib/modules").join(&release),
+        &modules::WANTED,
+    )
+    .map_err(KitBuildError::Modules)?;
+    let initrd = initrd(lohar, modules);
+
+    let manifest = KitManifest {
+        format: FORMAT,
+        id: KitId::of(&kernel, &initrd),
+        kernel_version: release,
+        lohar_version: inputs.lohar_version.clone(),
+        arch: "x86_64".to_owned(),
+        inputs: digest,
+    };
+    let mut text = serde_json::to_vec_pretty(&manifest)
+        .expect("a struct of strings and numbers is always valid JSON");
+    text.push(b'\n');
+    for (name, bytes) in [(KERNEL, &kernel), (INITRD, &initrd), (MANIFEST, &text)] {
+        fs_err::write(work.path().join(name), bytes).map_err(KitBuildError::Write)?;
+    }
+    store
+        .install(work.path())
+        .map(Built::New)
+        .map_err(KitBuildError::Install)
+}
+
+/// The initrd: the agent as `/init`, the modules, and the places the kernel and the agent mount
+/// things on.
+pub fn initrd(lohar: Vec<u8>, modules: Vec<Module>) -> Vec<u8> {
+    let mut archive = Archive::new();
+    for dir in [
+        "dev", "modules", "newroot", "proc", "root", "run", "sys", "tmp",
+    ] {
+        archive.dir(dir);
+    }
+    // The kernel opens the console for PID 1 before anything is mounted.
+    archive.char_device("dev/console", 5, 1);
+    archive.char_device("dev/null", 1, 3);
+    archive.char_device("dev/kmsg", 1, 11);
+    archive.file("init", 0o755, lohar);
+    archive.file(
+        "modules/order",
+        0o644,
+        modules::order_file(&modules).into_bytes(),
+    );
+    for module in modules {
+        archive.file(
+            &format!("modules/{}.ko", module.name),
+            0o644,
+            module.content,
+        );
+    }
+    archive.into_bytes()
+}
+
+/// What tells whether a kit has to be built again. A package's name carries its version, and
+/// Debian never changes a published one.
+fn digest(inputs: &KitInputs, lohar: &[u8]) -> String {
+    let package = inputs.kernel_package.file_name().unwrap_or_default();
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&BUILDER.to_le_bytes());
+    for text in [
+        package.as_encoded_bytes(),
+        modules::WANTED.join(",").as_bytes(),
+        lohar,
+    ] {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text);
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+/// The kernel's release, from the name of its file.
+fn release(boot: &Path) -> Result<String, KitBuildError> {
+    let names = fs_err::read_dir(boot).map_err(KitBuildError::Read)?;
+    let names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names
+        .filter_map(|name| name.strip_prefix("vmlinuz-").map(str::to_owned))
+        .next()
+        .ok_or(KitBuildError::NoKernel)
+}
+
+#[cfg(test)]
+mod test {
+    use std::path::Path;
+
+    use super::super::elf::test::file;
+    use super::super::modules::Module;
+    use super::{KitBuildError, KitInputs, build, initrd};
+    use crate::kit::KitStore;
+
+    #[test]
+    fn the_same_inputs_give_the_same_initrd() {
+        let module = |name: &str| Module {
+            name: name.to_owned(),
+            content: name.into(),
+        };
+        let make = || {
+            initrd(
+                b"lohar".to_vec(),
+                vec![module("virtio_ring"), module("virtio")],
+            )
+        };
+        assert_eq!(make(), make());
+        let text = String::from_utf8_lossy(&make()).into_owned();
+        assert!(
+            text.contains("virtio_ring.ko\nvirtio.ko\n"),
+            "the load order is kept"
+        );
+        assert!(text.contains("dev/console"));
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_needs_libraries_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let lohar = dir.path().join("lohar");
+        fs_err::write(&lohar, file(3, b"")).unwrap();
+        let inputs = KitInputs {
+            kernel_package: Path::new("/nonexistent.deb").to_owned(),
+            lohar,
+            lohar_version: "0.1.0".to_owned(),
+        };
+        let store = KitStore::open(dir.path().join("kits")).unwrap();
+        let error = build(&inputs, &store).await.unwrap_err();
+        assert!(matches!(error, KitBuildError::NotStatic { .. }), "{error}");
+    }
+}

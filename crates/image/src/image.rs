@@ -1,0 +1,236 @@
+//! What an image is: a root file system and what is to be known to use it.
+//!
+//! ```text
+//! <image name>/disk.raw      an ext4 file system, sparse
+//! <image name>/image.json    the manifest
+//! ```
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use bhatti_host::files;
+use bhatti_types::env::Env;
+use bhatti_types::id::ImageId;
+use bhatti_types::invalid::Invalid;
+use bhatti_types::name::ImageName;
+use bhatti_types::size::DiskMb;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Name of the file with the root file system.
+pub const DISK: &str = "disk.raw";
+/// Name of the manifest's file.
+pub const MANIFEST: &str = "image.json";
+/// Version of the manifest's format.
+pub const FORMAT: u32 = 1;
+/// Largest manifest read, in bytes. Environments of images can be long.
+const MAX_MANIFEST: u64 = 1 << 20;
+
+/// Where an image came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum ImageSource {
+    /// Made from packages by the recipe of this name.
+    Recipe(ImageName),
+}
+
+impl fmt::Display for ImageSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Recipe(name) => write!(f, "recipe:{name}"),
+        }
+    }
+}
+
+impl FromStr for ImageSource {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text.split_once(':') {
+            Some(("recipe", name)) => Ok(Self::Recipe(name.parse()?)),
+            _ => Err(Invalid::new("image source", text, "must be `recipe:NAME`")),
+        }
+    }
+}
+
+impl TryFrom<String> for ImageSource {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        text.parse()
+    }
+}
+
+impl From<ImageSource> for String {
+    fn from(source: ImageSource) -> Self {
+        source.to_string()
+    }
+}
+
+/// How commands run in machines of an image, if nothing else is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageConfig {
+    /// The user; root if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Environment variables.
+    #[serde(default)]
+    pub env: Env,
+    /// The directory; the user's home if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<String>,
+}
+
+/// What an image says about itself (`image.json`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageManifest {
+    /// Version of this format, [`FORMAT`].
+    pub format: u32,
+    /// Its id.
+    pub id: ImageId,
+    /// Its name.
+    pub name: ImageName,
+    /// Where it came from.
+    pub source: ImageSource,
+    /// Digest of what it was made from.
+    pub digest: String,
+    /// Size of its file system.
+    pub size_mb: DiskMb,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// How commands run in it.
+    pub config: ImageConfig,
+}
+
+/// An image on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Its id.
+    pub id: ImageId,
+    /// Its name.
+    pub name: ImageName,
+    /// Where it came from.
+    pub source: ImageSource,
+    /// Digest of what it was made from.
+    pub digest: String,
+    /// Size of its file system.
+    pub size_mb: DiskMb,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// How commands run in it.
+    pub config: ImageConfig,
+    /// The file with its root file system. Never written to: machines get copies.
+    pub disk: PathBuf,
+}
+
+/// An image that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// A file is missing or not readable.
+    #[error("failed to read it")]
+    Read(#[source] io::Error),
+    /// The manifest is not JSON of the right shape.
+    #[error("its manifest is not valid")]
+    Manifest(#[source] serde_json::Error),
+    /// The manifest has another format.
+    #[error("its manifest has format {0}, and only 1 is known")]
+    Format(u32),
+    /// The disk has another size than the manifest says.
+    #[error("its disk has {actual} bytes instead of {expected}")]
+    Size {
+        /// The size it has.
+        actual: u64,
+        /// The size it should have.
+        expected: u64,
+    },
+}
+
+impl Image {
+    /// Reads the image in a directory. Its disk has to be there with the right size.
+    pub fn open(dir: &Path) -> Result<Self, ImageError> {
+        let text = files::read_bounded(&dir.join(MANIFEST), MAX_MANIFEST);
+        let text = text.map_err(ImageError::Read)?;
+        let manifest: ImageManifest =
+            serde_json::from_slice(&text).map_err(ImageError::Manifest)?;
+        if manifest.format != FORMAT {
+            return Err(ImageError::Format(manifest.format));
+        }
+        let disk = dir.join(DISK);
+        let actual = fs_err::metadata(&disk).map_err(ImageError::Read)?.len();
+        let expected = manifest.size_mb.bytes();
+        if actual != expected {
+            return Err(ImageError::Size { actual, expected });
+        }
+        Ok(Self {
+            id: manifest.id,
+            name: manifest.name,
+            source: manifest.source,
+            digest: manifest.digest,
+            size_mb: manifest.size_mb,
+            created_at: manifest.created_at,
+            config: manifest.config,
+            disk,
+        })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod test {
+    use std::path::Path;
+
+    use bhatti_host::files;
+    use bhatti_types::id::ImageId;
+    use bhatti_types::size::DiskMb;
+
+    use super::{DISK, FORMAT, Image, ImageConfig, ImageError, ImageManifest, MANIFEST};
+
+    /// Writes an image with an empty disk.
+    pub(crate) fn write_image(dir: &Path, name: &str, digest: &str) -> ImageManifest {
+        let size_mb = DiskMb::new(64).unwrap();
+        let manifest = ImageManifest {
+            format: FORMAT,
+            id: ImageId::random(),
+            name: name.parse().unwrap(),
+            source: "recipe:base".parse().unwrap(),
+            digest: digest.to_owned(),
+            size_mb,
+            created_at: "2026-01-02T03:04:05Z".parse().unwrap(),
+            config: ImageConfig::default(),
+        };
+        fs_err::create_dir_all(dir).unwrap();
+        fs_err::write(dir.join(MANIFEST), serde_json::to_vec(&manifest).unwrap()).unwrap();
+        files::create_sparse(&dir.join(DISK), size_mb.bytes()).unwrap();
+        manifest
+    }
+
+    #[test]
+    fn an_image_with_a_disk_cut_short_is_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let manifest = write_image(dir.path(), "base", "d");
+        assert_eq!(Image::open(dir.path()).unwrap().id, manifest.id);
+        files::create_sparse(&dir.path().join(DISK), 1000).unwrap();
+        assert!(matches!(
+            Image::open(dir.path()),
+            Err(ImageError::Size { .. })
+        ));
+    }
+
+    #[test]
+    fn an_image_of_a_later_format_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut manifest = write_image(dir.path(), "base", "d");
+        manifest.format = 2;
+        fs_err::write(
+            dir.path().join(MANIFEST),
+            serde_json::to_vec(&manifest).unwrap(),
+        )
+        .unwrap();
+        assert!(matches!(
+            Image::open(dir.path()),
+            Err(ImageError::Format(2))
+        ));
+    }
+}

@@ -1,0 +1,22 @@
+//! What guests are made of: root file systems and the guest kit.
+//!
+//! | to do this | open |
+//! |---|---|
+//! | find or install the guest kits of a data directory | [`kit`] |
+//! | build a guest kit from a distribution kernel and `lohar` | [`guest_kit`] |
+//! | find or install the images of a data directory | [`catalog`] |
+//! | say what an image is | [`image`] |
+//! | describe an image that is made from packages | [`recipe`] |
+//! | make that image | [`recipe_build`] |
+//!
+//! Kits and images are immutable once they are in place: a new one is built beside the old and
+//! renamed, so that a machine which was started from the old one keeps what it has.
+
+pub mod catalog;
+pub mod guest_kit;
+pub mod image;
+pub mod kit;
+mod place;
+pub mod proxies;
+pub mod recipe;
+pub mod recipe_build;

@@ -1,0 +1,128 @@
+//! Which request is done in which state, and by which plan.
+
+use crate::plan::PlanKind;
+use crate::state::State;
+
+/// What is asked of a sandbox that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Request {
+    /// Be hot: someone wants to run a command or reach a port.
+    Wake,
+    /// Be hot, by hand.
+    Start {
+        /// Give up the sleeping memory, or a failure, and boot from the disk.
+        force: bool,
+    },
+    /// Go to disk, memory and all.
+    Stop,
+    /// Be captured as a checkpoint.
+    Checkpoint,
+    /// Go away.
+    Destroy,
+}
+
+/// The three answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It is done by this plan.
+    Accept(PlanKind),
+    /// It is so already.
+    Already,
+    /// It is not done.
+    Deny(Denied),
+}
+
+/// Why a request is not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// It is not ready yet.
+    #[error("is still being created")]
+    BeingCreated,
+    /// It is nearly gone.
+    #[error("is being destroyed")]
+    BeingDestroyed,
+    /// It failed, and going on would lose what is left of its memory.
+    #[error("has failed")]
+    Failed,
+    /// A checkpoint needs memory, and it has none.
+    #[error("is off and has no memory to capture")]
+    NoMemory,
+}
+
+/// Decides a request.
+pub const fn decide(state: State, request: Request) -> Decision {
+    use Decision::{Accept, Already, Deny};
+    match (state, request) {
+        (State::Destroying, Request::Destroy) => Already,
+        (State::Destroying, _) => Deny(Denied::BeingDestroyed),
+        (_, Request::Destroy) => Accept(PlanKind::Destroy),
+        (State::Creating, _) => Deny(Denied::BeingCreated),
+
+        (State::Hot, Request::Wake | Request::Start { .. }) => Already,
+        (State::Warm, Request::Wake | Request::Start { .. }) => Accept(PlanKind::Thaw),
+        (State::Cold, Request::Wake | Request::Start { force: false }) => Accept(PlanKind::Wake),
+        (State::Off, Request::Wake | Request::Start { .. })
+        | (State::Cold | State::Failed, Request::Start { force: true }) => Accept(PlanKind::Boot),
+        (State::Failed, _) => Deny(Denied::Failed),
+
+        (State::Hot | State::Warm, Request::Stop) => Accept(PlanKind::Sleep),
+        (State::Cold | State::Off, Request::Stop) => Already,
+
+        (State::Hot | State::Warm, Request::Checkpoint) => Accept(PlanKind::Checkpoint),
+        (State::Cold, Request::Checkpoint) => Accept(PlanKind::CheckpointCold),
+        (State::Off, Request::Checkpoint) => Deny(Denied::NoMemory),
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::{Decision, Denied, Request, decide};
+    use crate::plan::PlanKind;
+    use crate::state::State;
+
+    const REQUESTS: [Request; 6] = [
+        Request::Wake,
+        Request::Start { force: false },
+        Request::Start { force: true },
+        Request::Stop,
+        Request::Checkpoint,
+        Request::Destroy,
+    ];
+
+    #[test]
+    fn every_state_can_be_destroyed() {
+        for state in State::ALL {
+            let decision = decide(state, Request::Destroy);
+            assert!(!matches!(decision, Decision::Deny(_)), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn memory_is_given_up_only_by_force() {
+        for request in REQUESTS {
+            let boots = decide(State::Cold, request) == Decision::Accept(PlanKind::Boot);
+            assert_eq!(
+                boots,
+                request == Request::Start { force: true },
+                "{request:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_done_already_is_not_done_again() {
+        assert_eq!(
+            decide(State::Hot, Request::Start { force: true }),
+            Decision::Already
+        );
+        assert_eq!(decide(State::Cold, Request::Stop), Decision::Already);
+        assert_eq!(
+            decide(State::Off, Request::Checkpoint),
+            Decision::Deny(Denied::NoMemory)
+        );
+        assert_eq!(
+            decide(State::Failed, Request::Wake),
+            Decision::Deny(Denied::Failed)
+        );
+    }
+}

@@ -1,0 +1,14 @@
+//! The rules of a sandbox's life, as pure functions: no I/O, no clock, no tokio.
+//!
+//! | question | answer |
+//! |---|---|
+//! | may this request be done in this state, and how? | [`decide::decide`] |
+//! | what are the steps, and how is each undone? | [`plan`] |
+//! | what is to be done about what a dead daemon left behind? | [`repair::plan_repairs`] |
+//! | is this within the user's limits? | [`limits`] |
+
+pub mod decide;
+pub mod limits;
+pub mod plan;
+pub mod repair;
+pub mod state;

@@ -1,0 +1,305 @@
+//! Plans: the steps of each workflow, and how a broken one is unwound.
+//!
+//! A step can be repeated, and its undoing too: removing what is not there is success. Each step
+//! is written to the journal before it runs and after it is done.
+
+use crate::state::State;
+
+/// The workflows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PlanKind {
+    /// A new sandbox from an image.
+    Create,
+    /// A new sandbox that goes on from a checkpoint.
+    Resume,
+    /// Start from the disk.
+    Boot,
+    /// Start from the cold image.
+    Wake,
+    /// Let paused vCPUs run.
+    Thaw,
+    /// Put memory to disk and end the VMM.
+    Sleep,
+    /// Capture a machine that runs.
+    Checkpoint,
+    /// Capture a sandbox that sleeps, without waking it.
+    CheckpointCold,
+    /// Take all of it away.
+    Destroy,
+}
+
+/// One step. What it works on is known from its sandbox and checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Make the sandbox's directory.
+    MakeDirectory,
+    /// Delete the sandbox's directory.
+    RemoveDirectory,
+    /// Make the disk from the image.
+    CloneImageDisk,
+    /// Make the disk from the checkpoint.
+    CloneSnapshotDisk,
+    /// Make a memory file that is one hole.
+    EmptyMemory,
+    /// Make the checkpoint's memory the base of this one's.
+    LinkSnapshotMemory,
+    /// Make the cold image's memory the base of this one's.
+    LinkColdMemory,
+    /// Start a VMM before its first instruction.
+    Launch,
+    /// Start a VMM where the saved state left off, vCPUs still paused.
+    LaunchSaved,
+    /// End the VMM.
+    KillMachine,
+    /// Let vCPUs run.
+    Run,
+    /// Pause vCPUs.
+    Pause,
+    /// Open the agent link.
+    Greet,
+    /// Tell the guest who it is.
+    Identify,
+    /// Have the guest write its file systems out.
+    SyncGuest,
+    /// Write state and memory into the cold image's directory, not yet whole.
+    SaveCold,
+    /// Make the cold image whole: synced, checksummed, renamed.
+    SealCold,
+    /// Delete the cold image.
+    RemoveCold,
+    /// Make the checkpoint's directory.
+    MakeSnapshotDirectory,
+    /// Write state, memory and disk into it.
+    SaveSnapshot,
+    /// Copy the cold image and the disk into it.
+    CopyCold,
+    /// Make the checkpoint whole: synced, checksummed, renamed.
+    SealSnapshot,
+    /// Delete the checkpoint's directory.
+    RemoveSnapshotDirectory,
+    /// Record that it is hot. For a wake this is what spends the cold image: it comes before the
+    /// vCPUs run (invariant 1).
+    CommitHot,
+    /// Record that it is cold.
+    CommitCold,
+    /// Record that it is off.
+    CommitOff,
+    /// Record that it is being destroyed.
+    CommitDestroying,
+    /// Record that the checkpoint is ready.
+    CommitSnapshot,
+    /// Delete the sandbox's record.
+    Forget,
+    /// Delete the checkpoint's record.
+    ForgetSnapshot,
+}
+
+impl PlanKind {
+    /// All of them, for tables and tests.
+    pub const ALL: [Self; 9] = [
+        Self::Create,
+        Self::Resume,
+        Self::Boot,
+        Self::Wake,
+        Self::Thaw,
+        Self::Sleep,
+        Self::Checkpoint,
+        Self::CheckpointCold,
+        Self::Destroy,
+    ];
+
+    /// The word in the journal.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Resume => "resume",
+            Self::Boot => "boot",
+            Self::Wake => "wake",
+            Self::Thaw => "thaw",
+            Self::Sleep => "sleep",
+            Self::Checkpoint => "checkpoint",
+            Self::CheckpointCold => "checkpoint-cold",
+            Self::Destroy => "destroy",
+        }
+    }
+
+    /// Its steps, in order.
+    pub const fn steps(self) -> &'static [Step] {
+        use Step as S;
+        match self {
+            Self::Create => &[
+                S::MakeDirectory,
+                S::CloneImageDisk,
+                S::EmptyMemory,
+                S::Launch,
+                S::Run,
+                S::Greet,
+                S::Identify,
+                S::CommitHot,
+            ],
+            Self::Resume => &[
+                S::MakeDirectory,
+                S::CloneSnapshotDisk,
+                S::LinkSnapshotMemory,
+                S::LaunchSaved,
+                S::Run,
+                S::Greet,
+                S::Identify,
+                S::CommitHot,
+            ],
+            Self::Boot => &[
+                S::EmptyMemory,
+                S::Launch,
+                S::CommitHot,
+                S::RemoveCold,
+                S::Run,
+                S::Greet,
+                S::Identify,
+            ],
+            Self::Wake => &[
+                S::LinkColdMemory,
+                S::LaunchSaved,
+                S::CommitHot,
+                S::Run,
+                S::RemoveCold,
+                S::Greet,
+                S::Identify,
+            ],
+            Self::Thaw => &[S::CommitHot, S::Run, S::Greet, S::Identify],
+            Self::Sleep => &[
+                S::SyncGuest,
+                S::Pause,
+                S::SaveCold,
+                S::SealCold,
+                S::CommitCold,
+                S::KillMachine,
+            ],
+            Self::Checkpoint => &[
+                S::MakeSnapshotDirectory,
+                S::SyncGuest,
+                S::Pause,
+                S::SaveSnapshot,
+                S::Run,
+                S::SealSnapshot,
+                S::CommitSnapshot,
+            ],
+            Self::CheckpointCold => &[
+                S::MakeSnapshotDirectory,
+                S::CopyCold,
+                S::SealSnapshot,
+                S::CommitSnapshot,
+            ],
+            Self::Destroy => &[
+                S::CommitDestroying,
+                S::KillMachine,
+                S::RemoveDirectory,
+                S::Forget,
+            ],
+        }
+    }
+
+    /// The steps that undo a plan of which `begun` were begun; the last of them failed and may
+    /// have had part of its effect.
+    ///
+    /// A failed create leaves nothing. A failed sleep or checkpoint leaves the machine as it was.
+    /// A failed wake leaves the cold image as long as no vCPU has run; from then on the machine
+    /// is left running, for its memory is all there is. A failed boot leaves the disk. A failed
+    /// destroy is not undone; it is done again at the next start of the daemon.
+    pub fn unwind(self, before: State, begun: &[Step]) -> Vec<Step> {
+        use Step as S;
+        let begun_with = |step| begun.contains(&step);
+        match self {
+            Self::Create | Self::Resume => vec![S::KillMachine, S::RemoveDirectory, S::Forget],
+            Self::Boot if begun_with(S::CommitHot) => vec![S::KillMachine, S::CommitOff],
+            // Nothing was given up yet: a cold image is still there.
+            Self::Boot => vec![S::KillMachine],
+            Self::Wake if begun_with(S::Run) => Vec::new(),
+            Self::Wake if begun_with(S::CommitHot) => vec![S::KillMachine, S::CommitCold],
+            Self::Wake => vec![S::KillMachine],
+            Self::Sleep if begun_with(S::KillMachine) => Vec::new(),
+            Self::Sleep => {
+                let mut steps = vec![S::RemoveCold];
+                if begun_with(S::CommitCold) {
+                    steps.insert(0, S::CommitHot);
+                }
+                if before == State::Hot && begun_with(S::Pause) {
+                    steps.push(S::Run);
+                }
+                steps
+            }
+            Self::Checkpoint => {
+                let mut steps = Vec::new();
+                // The guest first: nobody waits for the deletion.
+                if before == State::Hot && begun_with(S::Pause) {
+                    steps.push(S::Run);
+                }
+                steps.extend([S::RemoveSnapshotDirectory, S::ForgetSnapshot]);
+                steps
+            }
+            Self::CheckpointCold => vec![S::RemoveSnapshotDirectory, S::ForgetSnapshot],
+            Self::Thaw | Self::Destroy => Vec::new(),
+        }
+    }
+}
+
+impl Step {
+    /// The word in the journal.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MakeDirectory => "make-directory",
+            Self::RemoveDirectory => "remove-directory",
+            Self::CloneImageDisk => "clone-image-disk",
+            Self::CloneSnapshotDisk => "clone-snapshot-disk",
+            Self::EmptyMemory => "empty-memory",
+            Self::LinkSnapshotMemory => "link-snapshot-memory",
+            Self::LinkColdMemory => "link-cold-memory",
+            Self::Launch => "launch",
+            Self::LaunchSaved => "launch-saved",
+            Self::KillMachine => "kill-machine",
+            Self::Run => "run",
+            Self::Pause => "pause",
+            Self::Greet => "greet",
+            Self::Identify => "identify",
+            Self::SyncGuest => "sync-guest",
+            Self::SaveCold => "save-cold",
+            Self::SealCold => "seal-cold",
+            Self::RemoveCold => "remove-cold",
+            Self::MakeSnapshotDirectory => "make-snapshot-directory",
+            Self::SaveSnapshot => "save-snapshot",
+            Self::CopyCold => "copy-cold",
+            Self::SealSnapshot => "seal-snapshot",
+            Self::RemoveSnapshotDirectory => "remove-snapshot-directory",
+            Self::CommitHot => "commit-hot",
+            Self::CommitCold => "commit-cold",
+            Self::CommitOff => "commit-off",
+            Self::CommitDestroying => "commit-destroying",
+            Self::CommitSnapshot => "commit-snapshot",
+            Self::Forget => "forget",
+            Self::ForgetSnapshot => "forget-snapshot",
+        }
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::{PlanKind, Step};
+
+    fn place(kind: PlanKind, step: Step) -> usize {
+        kind.steps().iter().position(|s| *s == step).unwrap()
+    }
+
+    #[test]
+    fn a_cold_image_is_spent_before_a_vcpu_runs_and_deleted_after() {
+        let at = |step| place(PlanKind::Wake, step);
+        assert!(at(Step::CommitHot) < at(Step::Run));
+        assert!(at(Step::CommitHot) < at(Step::RemoveCold));
+        assert!(place(PlanKind::Boot, Step::CommitHot) < place(PlanKind::Boot, Step::RemoveCold));
+    }
+
+    #[test]
+    fn a_machine_is_ended_only_after_its_memory_is_durable() {
+        let at = |step| place(PlanKind::Sleep, step);
+        assert!(at(Step::SealCold) < at(Step::CommitCold));
+        assert!(at(Step::CommitCold) < at(Step::KillMachine));
+    }
+}

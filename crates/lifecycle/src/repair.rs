@@ -1,0 +1,148 @@
+//! What is to be done at the start of a daemon about what the last one left behind.
+//!
+//! The rules read three things: the records, the processes that carry this data directory's
+//! mark, and the directories that are there. The journal is not needed to decide, only to tell
+//! what was under way.
+
+use std::collections::BTreeMap;
+
+use bhatti_types::id::{SandboxId, SnapshotId};
+
+use crate::state::State;
+
+/// What is found at the start.
+#[derive(Debug, Clone, Default)]
+pub struct Inventory<P> {
+    /// The recorded sandboxes.
+    pub sandboxes: BTreeMap<SandboxId, SandboxFound>,
+    /// The processes, by the sandbox they say they are.
+    pub processes: Vec<(SandboxId, P)>,
+    /// Directories under `sandboxes/`.
+    pub sandbox_directories: Vec<SandboxId>,
+    /// The recorded checkpoints, and whether the record says that they are ready.
+    pub snapshots: BTreeMap<SnapshotId, SnapshotFound>,
+    /// Directories under `snapshots/`.
+    pub snapshot_directories: Vec<SnapshotId>,
+}
+
+/// A recorded sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SandboxFound {
+    /// The recorded state.
+    pub state: State,
+    /// Whether a whole cold image is there.
+    pub cold_image: bool,
+}
+
+/// A recorded checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotFound {
+    /// Whether the record says that it is ready.
+    pub ready: bool,
+}
+
+/// One repair. Each can be repeated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Repair<P> {
+    /// End a process that nobody wants.
+    EndProcess(P),
+    /// Take up a running machine, and let its vCPUs run if its state says so.
+    Adopt {
+        /// The sandbox.
+        sandbox: SandboxId,
+        /// Its process.
+        process: P,
+    },
+    /// Record that it is off, with a reason for its owner.
+    MarkOff {
+        /// The sandbox.
+        sandbox: SandboxId,
+        /// The reason.
+        reason: &'static str,
+    },
+    /// Delete a cold image that is spent, or was never whole.
+    RemoveCold(SandboxId),
+    /// Delete a sandbox's directory.
+    RemoveDirectory(SandboxId),
+    /// Delete a sandbox's record.
+    Forget(SandboxId),
+    /// Delete a checkpoint's directory.
+    RemoveSnapshotDirectory(SnapshotId),
+    /// Delete a checkpoint's record.
+    ForgetSnapshot(SnapshotId),
+}
+
+/// Told when a machine was gone at the start of the daemon.
+pub const REASON_GONE: &str =
+    "the machine ended while the daemon was not running; it boots from its disk at the next start";
+/// Told when a recorded cold image is not there.
+pub const REASON_NO_IMAGE: &str =
+    "the sleeping memory is missing or not whole; it boots from its disk at the next start";
+
+/// Plans the repairs, in the order they are to be done: processes first, so that nothing is
+/// deleted under a VMM.
+pub fn plan_repairs<P: Copy>(found: &Inventory<P>) -> Vec<Repair<P>> {
+    let mut repairs = Vec::new();
+    let mut taken_up: Vec<&SandboxId> = Vec::new();
+    for (sandbox, process) in &found.processes {
+        let wanted = found
+            .sandboxes
+            .get(sandbox)
+            .is_some_and(|found| found.state.has_machine());
+        if wanted && !taken_up.contains(&sandbox) {
+            taken_up.push(sandbox);
+            repairs.push(Repair::Adopt {
+                sandbox: sandbox.clone(),
+                process: *process,
+            });
+        } else {
+            repairs.push(Repair::EndProcess(*process));
+        }
+    }
+    for (id, sandbox) in &found.sandboxes {
+        match sandbox.state {
+            State::Creating | State::Destroying => {
+                repairs.push(Repair::RemoveDirectory(id.clone()));
+                repairs.push(Repair::Forget(id.clone()));
+            }
+            State::Hot | State::Warm => {
+                if !taken_up.contains(&id) {
+                    let reason = REASON_GONE;
+                    repairs.push(Repair::MarkOff {
+                        sandbox: id.clone(),
+                        reason,
+                    });
+                }
+                // Spent, or a sleep that was not finished.
+                repairs.push(Repair::RemoveCold(id.clone()));
+            }
+            State::Cold if !sandbox.cold_image => {
+                let reason = REASON_NO_IMAGE;
+                repairs.push(Repair::MarkOff {
+                    sandbox: id.clone(),
+                    reason,
+                });
+                repairs.push(Repair::RemoveCold(id.clone()));
+            }
+            State::Off => repairs.push(Repair::RemoveCold(id.clone())),
+            State::Cold | State::Failed => {}
+        }
+    }
+    for id in &found.sandbox_directories {
+        if !found.sandboxes.contains_key(id) {
+            repairs.push(Repair::RemoveDirectory(id.clone()));
+        }
+    }
+    for (id, snapshot) in &found.snapshots {
+        if !snapshot.ready {
+            repairs.push(Repair::RemoveSnapshotDirectory(id.clone()));
+            repairs.push(Repair::ForgetSnapshot(id.clone()));
+        }
+    }
+    for id in &found.snapshot_directories {
+        if !found.snapshots.contains_key(id) {
+            repairs.push(Repair::RemoveSnapshotDirectory(id.clone()));
+        }
+    }
+    repairs
+}

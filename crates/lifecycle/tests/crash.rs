@@ -1,0 +1,290 @@
+//! Every plan, broken off at every point, on a model of the host: what the repairs and the
+//! unwinding leave behind is whole or not there.
+
+use std::collections::BTreeMap;
+
+use bhatti_lifecycle::plan::{PlanKind, Step};
+use bhatti_lifecycle::repair::{Inventory, Repair, SandboxFound, SnapshotFound, plan_repairs};
+use bhatti_lifecycle::state::State;
+use bhatti_types::id::{SandboxId, SnapshotId};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Vcpus {
+    Paused,
+    Running,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Files {
+    None,
+    Partial,
+    Whole,
+}
+
+/// The parts of a host that matter for one sandbox and one checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct World {
+    record: Option<State>,
+    directory: bool,
+    vmm: Option<Vcpus>,
+    cold: Files,
+    snapshot_record: Option<bool>,
+    snapshot: Files,
+    /// A vCPU has run since the cold image was made.
+    moved_on: bool,
+}
+
+const NOTHING: World = World {
+    record: None,
+    directory: false,
+    vmm: None,
+    cold: Files::None,
+    snapshot_record: None,
+    snapshot: Files::None,
+    moved_on: false,
+};
+
+impl World {
+    /// The world in which a plan of this kind begins; its record has been made with its journal.
+    fn before(kind: PlanKind, state: State) -> Self {
+        let world = Self {
+            record: Some(state),
+            directory: true,
+            ..NOTHING
+        };
+        let vmm = match state {
+            State::Hot => Some(Vcpus::Running),
+            State::Warm => Some(Vcpus::Paused),
+            _ => None,
+        };
+        let cold = if state == State::Cold {
+            Files::Whole
+        } else {
+            Files::None
+        };
+        let world = Self { vmm, cold, ..world };
+        match kind {
+            PlanKind::Create | PlanKind::Resume => Self {
+                record: Some(State::Creating),
+                directory: false,
+                ..world
+            },
+            PlanKind::Checkpoint | PlanKind::CheckpointCold => Self {
+                snapshot_record: Some(false),
+                ..world
+            },
+            _ => world,
+        }
+    }
+
+    fn apply(&mut self, step: Step) {
+        match step {
+            Step::MakeDirectory => self.directory = true,
+            Step::RemoveDirectory => {
+                assert_eq!(self.vmm, None, "files deleted under a VMM");
+                (self.directory, self.cold) = (false, Files::None);
+            }
+            Step::Launch | Step::LaunchSaved => {
+                assert_eq!(self.vmm, None, "two VMMs on one disk");
+                self.vmm = Some(Vcpus::Paused);
+            }
+            Step::KillMachine => self.vmm = None,
+            Step::Run => {
+                assert_ne!(
+                    self.record,
+                    Some(State::Cold),
+                    "a vCPU ran on an unspent image"
+                );
+                self.vmm = self.vmm.map(|_| Vcpus::Running);
+                self.moved_on = true;
+            }
+            Step::Pause => self.vmm = self.vmm.map(|_| Vcpus::Paused),
+            Step::SaveCold => (self.cold, self.moved_on) = (Files::Partial, false),
+            Step::SealCold => self.cold = Files::Whole,
+            Step::RemoveCold => self.cold = Files::None,
+            Step::MakeSnapshotDirectory | Step::SaveSnapshot | Step::CopyCold => {
+                self.snapshot = Files::Partial;
+            }
+            Step::SealSnapshot => self.snapshot = Files::Whole,
+            Step::RemoveSnapshotDirectory => self.snapshot = Files::None,
+            Step::CommitHot => self.record = Some(State::Hot),
+            Step::CommitCold => self.record = Some(State::Cold),
+            Step::CommitOff => self.record = Some(State::Off),
+            Step::CommitDestroying => self.record = Some(State::Destroying),
+            Step::CommitSnapshot => self.snapshot_record = Some(true),
+            Step::Forget => self.record = None,
+            Step::ForgetSnapshot => self.snapshot_record = None,
+            Step::CloneImageDisk
+            | Step::CloneSnapshotDisk
+            | Step::EmptyMemory
+            | Step::LinkSnapshotMemory
+            | Step::LinkColdMemory
+            | Step::Greet
+            | Step::Identify
+            | Step::SyncGuest => {}
+        }
+    }
+
+    /// A new daemon starts on it.
+    fn restart(&mut self) {
+        let (sandbox, snapshot) = (SandboxId::random(), SnapshotId::random());
+        let found = Inventory {
+            sandboxes: self
+                .record
+                .map(|state| {
+                    (
+                        sandbox.clone(),
+                        SandboxFound {
+                            state,
+                            cold_image: self.cold == Files::Whole,
+                        },
+                    )
+                })
+                .into_iter()
+                .collect(),
+            processes: self
+                .vmm
+                .map(|_| (sandbox.clone(), ()))
+                .into_iter()
+                .collect(),
+            sandbox_directories: self
+                .directory
+                .then(|| sandbox.clone())
+                .into_iter()
+                .collect(),
+            snapshots: self
+                .snapshot_record
+                .map(|ready| (snapshot.clone(), SnapshotFound { ready }))
+                .into_iter()
+                .collect::<BTreeMap<_, _>>(),
+            snapshot_directories: (self.snapshot != Files::None)
+                .then(|| snapshot.clone())
+                .into_iter()
+                .collect(),
+        };
+        for repair in plan_repairs(&found) {
+            match repair {
+                Repair::EndProcess(()) => self.apply(Step::KillMachine),
+                Repair::Adopt { .. } => {
+                    if self.record == Some(State::Hot) {
+                        self.apply(Step::Run);
+                    }
+                }
+                Repair::MarkOff { .. } => self.record = Some(State::Off),
+                Repair::RemoveCold(_) => self.apply(Step::RemoveCold),
+                Repair::RemoveDirectory(_) => self.apply(Step::RemoveDirectory),
+                Repair::Forget(_) => self.record = None,
+                Repair::RemoveSnapshotDirectory(_) => self.snapshot = Files::None,
+                Repair::ForgetSnapshot(_) => self.snapshot_record = None,
+            }
+        }
+    }
+
+    /// What must hold whenever nothing is under way.
+    fn check(&self, told: &str) {
+        match self.record {
+            None => {
+                assert!(!self.directory && self.vmm.is_none(), "leaked: {told}");
+                assert_eq!(self.cold, Files::None, "leaked: {told}");
+            }
+            Some(State::Hot) => assert_eq!(self.vmm, Some(Vcpus::Running), "{told}"),
+            Some(State::Warm) => assert_eq!(self.vmm, Some(Vcpus::Paused), "{told}"),
+            Some(State::Cold) => {
+                assert_eq!((self.vmm, self.cold), (None, Files::Whole), "{told}");
+                assert!(!self.moved_on, "old memory over a newer disk: {told}");
+            }
+            Some(State::Off | State::Failed) => assert_eq!(self.vmm, None, "{told}"),
+            Some(half @ (State::Creating | State::Destroying)) => panic!("{half:?} left: {told}"),
+        }
+        match self.snapshot_record {
+            None => assert_eq!(self.snapshot, Files::None, "leaked: {told}"),
+            Some(true) => assert_eq!(self.snapshot, Files::Whole, "shown as whole: {told}"),
+            Some(false) => panic!("half a checkpoint left: {told}"),
+        }
+    }
+}
+
+/// The states each plan may begin in.
+fn beginnings(kind: PlanKind) -> &'static [State] {
+    match kind {
+        PlanKind::Create | PlanKind::Resume => &[State::Creating],
+        PlanKind::Boot => &[State::Off, State::Cold, State::Failed],
+        PlanKind::Wake | PlanKind::CheckpointCold => &[State::Cold],
+        PlanKind::Thaw => &[State::Warm],
+        PlanKind::Sleep | PlanKind::Checkpoint => &[State::Hot, State::Warm],
+        PlanKind::Destroy => &[
+            State::Hot,
+            State::Warm,
+            State::Cold,
+            State::Off,
+            State::Failed,
+        ],
+    }
+}
+
+/// Calls `body` with the world after `done` steps of the plan, for every such count, and then
+/// with one more step having had its effect without being known to be done.
+fn at_every_point(mut body: impl FnMut(World, PlanKind, State, &[Step], &str)) {
+    for kind in PlanKind::ALL {
+        for state in beginnings(kind) {
+            for begun in 0..=kind.steps().len() {
+                for effect in [false, true] {
+                    let mut world = World::before(kind, *state);
+                    let steps = &kind.steps()[..begun];
+                    let done = if effect {
+                        begun
+                    } else {
+                        begun.saturating_sub(1)
+                    };
+                    for step in &steps[..done] {
+                        // A warm source stays paused through its checkpoint.
+                        if *step == Step::Run
+                            && *state == State::Warm
+                            && kind == PlanKind::Checkpoint
+                        {
+                            continue;
+                        }
+                        world.apply(*step);
+                    }
+                    let told = format!("{kind:?} from {state:?}, begun {steps:?}, {effect}");
+                    body(world, kind, *state, steps, &told);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_daemon_killed_at_any_point_leaves_nothing_half_made_after_its_restart() {
+    at_every_point(|mut world, _, _, _, told| {
+        world.restart();
+        world.check(told);
+        let once = world;
+        world.restart();
+        assert_eq!(once, world, "a second restart changes nothing: {told}");
+    });
+}
+
+#[test]
+fn a_step_that_fails_is_unwound_to_something_whole() {
+    at_every_point(|mut world, kind, before, begun, told| {
+        // A destroy only goes forward, and Thaw's one effect is what was asked for.
+        if matches!(kind, PlanKind::Destroy) || begun.is_empty() {
+            return;
+        }
+        let undo = kind.unwind(before, begun);
+        for step in &undo {
+            world.apply(*step);
+        }
+        for step in &undo {
+            if !matches!(step, Step::Run) {
+                world.apply(*step);
+            }
+        }
+        // What is left for a restart to do must be only what has no undoing.
+        if kind == PlanKind::Wake || kind == PlanKind::Sleep || kind == PlanKind::Thaw {
+            world.restart();
+        }
+        world.check(told);
+    });
+}

@@ -1,0 +1,84 @@
+CREATE TABLE users (
+    id                        TEXT PRIMARY KEY,
+    name                      TEXT NOT NULL UNIQUE,
+    token_hash                TEXT UNIQUE,
+    max_sandboxes             INTEGER NOT NULL,
+    max_cpus_per_sandbox      INTEGER NOT NULL,
+    max_memory_mb_per_sandbox INTEGER NOT NULL,
+    max_snapshots             INTEGER NOT NULL,
+    created_at                TEXT NOT NULL
+) STRICT;
+
+-- Owner of what is made over the unix socket. It has no token, and its limits are the largest
+-- that the column's type in the daemon holds.
+INSERT INTO users VALUES (
+    'usr_00000000', 'local', NULL, 4294967295, 4294967295, 4294967295, 4294967295,
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+);
+
+CREATE TABLE sandboxes (
+    id           TEXT PRIMARY KEY,
+    user_id      TEXT NOT NULL REFERENCES users (id),
+    name         TEXT NOT NULL,
+    status       TEXT NOT NULL,
+    thermal      TEXT NOT NULL,
+    reason       TEXT,
+    image        TEXT NOT NULL,
+    cpus         INTEGER NOT NULL,
+    memory_mb    INTEGER NOT NULL,
+    disk_mb      INTEGER NOT NULL,
+    env          TEXT NOT NULL,
+    labels       TEXT NOT NULL,
+    run_as       TEXT,
+    workdir      TEXT,
+    kit          TEXT NOT NULL,
+    engine       TEXT NOT NULL,
+    accelerator  TEXT,
+    resumed_from TEXT,
+    machine      TEXT,
+    created_at   TEXT NOT NULL,
+    stopped_at   TEXT
+) STRICT;
+
+-- A sandbox that is being destroyed gives its name up at once.
+CREATE UNIQUE INDEX sandboxes_name ON sandboxes (user_id, name) WHERE status <> 'destroying';
+
+CREATE TABLE snapshots (
+    id             TEXT PRIMARY KEY,
+    user_id        TEXT NOT NULL REFERENCES users (id),
+    name           TEXT NOT NULL,
+    source_sandbox TEXT NOT NULL,
+    source_id      TEXT NOT NULL,
+    status         TEXT NOT NULL,
+    cpus           INTEGER NOT NULL,
+    memory_mb      INTEGER NOT NULL,
+    disk_mb        INTEGER NOT NULL,
+    image          TEXT NOT NULL,
+    env            TEXT NOT NULL,
+    labels         TEXT NOT NULL,
+    run_as         TEXT,
+    workdir        TEXT,
+    kit            TEXT NOT NULL,
+    engine         TEXT NOT NULL,
+    accelerator    TEXT,
+    stall_ms       INTEGER NOT NULL,
+    disk_bytes     INTEGER NOT NULL,
+    created_at     TEXT NOT NULL,
+    UNIQUE (user_id, name)
+) STRICT;
+
+CREATE TABLE journal (
+    op        TEXT PRIMARY KEY,
+    kind      TEXT NOT NULL,
+    subject   TEXT NOT NULL,
+    detail    TEXT NOT NULL,
+    opened_at TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE journal_steps (
+    op    TEXT NOT NULL REFERENCES journal (op) ON DELETE CASCADE,
+    idx   INTEGER NOT NULL,
+    name  TEXT NOT NULL,
+    phase TEXT NOT NULL,
+    PRIMARY KEY (op, idx)
+) STRICT, WITHOUT ROWID;

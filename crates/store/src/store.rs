@@ -1,0 +1,115 @@
+//! The connection and its transactions.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fs_err::OpenOptions;
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use crate::error::StoreError;
+use crate::migrate::migrate;
+
+/// How long to wait for another process that holds the database, such as a backup tool.
+const BUSY_LIMIT: Duration = Duration::from_secs(5);
+
+/// The open database. Cheap to clone; clones share one connection.
+#[derive(Clone)]
+pub struct Store {
+    connection: Arc<Mutex<Connection>>,
+}
+
+/// A transaction: everything done through it takes effect together or not at all.
+pub struct Txn<'a> {
+    pub(crate) raw: &'a Transaction<'a>,
+}
+
+impl Store {
+    /// Opens or makes the database file, readable by its owner only, and brings its schema up to
+    /// date.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Open {
+            path: path.to_owned(),
+            source,
+        };
+        // SQLite gives its -wal and -shm files the mode of this one.
+        OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|error| failed(error.into()))?;
+        let connection = Connection::open(path).map_err(|error| failed(error.into()))?;
+        Self::prepare(connection)
+    }
+
+    /// Makes a database that lives in memory, for tests.
+    pub fn open_in_memory() -> Result<Self, StoreError> {
+        let connection =
+            Connection::open_in_memory().map_err(StoreError::sql("make a database in memory"))?;
+        Self::prepare(connection)
+    }
+
+    fn prepare(mut connection: Connection) -> Result<Self, StoreError> {
+        connection
+            .busy_timeout(BUSY_LIMIT)
+            .map_err(StoreError::sql("set the busy timeout"))?;
+        // FULL makes each commit durable in WAL mode; NORMAL would only keep it consistent.
+        connection
+            .execute_batch(
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
+            )
+            .map_err(StoreError::sql("configure the database"))?;
+        migrate(&mut connection)?;
+        Ok(Self {
+            connection: Arc::new(Mutex::new(connection)),
+        })
+    }
+
+    /// Runs `body` in one transaction, which is committed durably if it returns `Ok` and rolled
+    /// back if not. Other users of the store wait meanwhile: keep it short.
+    pub fn write<T>(
+        &self,
+        body: impl FnOnce(&Txn<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.transaction(TransactionBehavior::Immediate, body)
+    }
+
+    /// Runs `body` over one consistent view of the database.
+    pub fn read<T>(
+        &self,
+        body: impl FnOnce(&Txn<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.transaction(TransactionBehavior::Deferred, body)
+    }
+
+    fn transaction<T>(
+        &self,
+        behavior: TransactionBehavior,
+        body: impl FnOnce(&Txn<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut connection = self.lock();
+        let raw = connection
+            .transaction_with_behavior(behavior)
+            .map_err(StoreError::sql("begin a transaction"))?;
+        let value = body(&Txn { raw: &raw })?;
+        raw.commit()
+            .map_err(StoreError::sql("commit a transaction"))?;
+        Ok(value)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        // A panic inside a transaction rolls it back, so the connection is still good.
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
+}
