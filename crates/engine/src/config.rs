@@ -1,9 +1,12 @@
 //! What the engine is told at its start.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::fault::{Faults, NoFaults};
 
 /// Settings of the engine.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EngineConfig {
     /// The data directory; it exists and is private to the daemon's user.
     pub data_dir: PathBuf,
@@ -11,6 +14,20 @@ pub struct EngineConfig {
     pub qemu: PathBuf,
     /// Which accelerator to use.
     pub accelerator: AcceleratorChoice,
+    /// Asked before and after each step; tests make it fail or end the process.
+    pub faults: Arc<dyn Faults>,
+}
+
+impl EngineConfig {
+    /// The defaults over a data directory.
+    pub fn new(data_dir: PathBuf) -> Self {
+        Self {
+            data_dir,
+            qemu: PathBuf::from("qemu-system-x86_64"),
+            accelerator: AcceleratorChoice::Auto,
+            faults: Arc::new(NoFaults),
+        }
+    }
 }
 
 /// Which accelerator to use.

@@ -2,185 +2,528 @@
 
 use std::sync::Arc;
 
-use bhatti_guest::exec::Exec;
+use bhatti_guest::exec::{Command, Exec};
+use bhatti_host::files;
+use bhatti_host::lock::{DirLock, LockError};
+use bhatti_image::catalog::Catalog;
+use bhatti_image::image::Image;
+use bhatti_image::kit::KitStore;
+use bhatti_lifecycle::limits::SandboxLimits;
+use bhatti_lifecycle::plan::PlanKind;
+use bhatti_lifecycle::state::State;
+use bhatti_store::sandbox::SandboxRow;
+use bhatti_store::store::Store;
+use bhatti_store::user::{LOCAL_NAME, UserRow, local_id};
+use bhatti_types::id::SandboxId;
 use bhatti_types::labels::Labels;
 use bhatti_types::name::{ImageName, SandboxName, SnapshotName, UserName};
 use bhatti_types::secret::Token;
+use bhatti_types::size::DiskMb;
+use bhatti_vmm::machine::Vmm;
+use bhatti_vmm::qemu::launcher::Qemu;
+use jiff::Timestamp;
+use tokio::sync::oneshot;
 
+use crate::accelerator::Accelerators;
 use crate::config::EngineConfig;
-use crate::error::Error;
-use crate::request::{Caller, NewExec, NewSandbox, NewUser};
+use crate::context::Context;
+use crate::error::{Error, Kind};
+use crate::layout::Layout;
+use crate::request::{Caller, NewExec, NewSandbox, NewUser, Role};
+use crate::sandbox::actor::{Actor, Handle};
+use crate::sandbox::directory::Directory;
+use crate::sandbox::work::{Material, Work};
 use crate::view::{
     Created, DetachedView, HostView, ImageView, SandboxView, SnapshotView, UserView,
 };
+use crate::{naming, recovery};
+
+/// The image of a sandbox that names none.
+const DEFAULT_IMAGE: &str = "base";
+/// How often a made-up name is tried before giving up.
+const NAME_TRIES: u32 = 16;
 
 /// The running engine. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
-    _inner: Arc<()>,
+    ctx: Arc<Context>,
+    directory: Arc<Directory>,
+    /// Held for as long as the engine is there.
+    _lock: Arc<DirLock>,
 }
 
 impl Engine {
     /// Opens the data directory, repairs what an earlier daemon left half done, and adopts the
     /// machines that are still running.
-    pub async fn open(_config: EngineConfig) -> Result<Self, Error> {
-        unimplemented!()
+    pub async fn open(config: EngineConfig) -> Result<Self, Error> {
+        let vmm = Arc::new(Qemu::new(config.qemu.clone()));
+        Self::open_with(config, vmm).await
+    }
+
+    /// [`Engine::open`] over a given VMM.
+    pub async fn open_with(config: EngineConfig, vmm: Arc<dyn Vmm>) -> Result<Self, Error> {
+        let layout = Layout::new(config.data_dir);
+        let lock = DirLock::take(layout.root()).map_err(|error| match error {
+            LockError::Held => Error::Unavailable {
+                message: error.to_string(),
+                hint: Some("stop it, or use another `--data-dir`".to_owned()),
+            },
+            LockError::Io(_) => Error::internal(error),
+        })?;
+        let prepared = layout.clone();
+        let (data_dir, store) = Context::blocking(move || {
+            let id = recovery::prepare(&prepared).map_err(Error::internal)?;
+            Ok::<_, Error>((id, Store::open(&prepared.database())?))
+        })
+        .await??;
+        let kits = KitStore::open(layout.kits())?;
+        let images = Catalog::open(layout.images())?;
+        let accelerators = Accelerators::new(config.accelerator);
+        let ctx = Arc::new(Context::new(
+            layout,
+            data_dir,
+            store,
+            vmm,
+            kits,
+            images,
+            accelerators,
+            config.faults,
+        ));
+        let directory = Arc::new(Directory::default());
+        recovery::recover(&ctx, &directory).await?;
+        let engine = Self {
+            ctx,
+            directory,
+            _lock: Arc::new(lock),
+        };
+        engine.probe_early();
+        Ok(engine)
+    }
+
+    /// Looks for the accelerator before the first create has to wait for it.
+    fn probe_early(&self) {
+        let Ok(kit) = self.ctx.kits.current() else {
+            return;
+        };
+        let ctx = self.ctx.clone();
+        self.ctx.tasks.spawn(async move {
+            if let Err(error) = ctx.accelerator(&kit).await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the accelerator could not be looked for"
+                );
+            }
+        });
     }
 
     /// Lets running work finish and lets go of the machines, which stay as they are.
     pub async fn close(&self) {
-        unimplemented!()
+        self.directory.clear();
+        self.ctx.tasks.close();
+        self.ctx.tasks.wait().await;
     }
 
     /// The built-in user of the unix socket.
+    #[expect(clippy::missing_panics_doc, reason = "the constant is well formed")]
     pub fn local_admin(&self) -> Caller {
-        unimplemented!()
+        Caller {
+            user: local_id(),
+            name: LOCAL_NAME
+                .parse()
+                .expect("the built-in name is well formed"),
+            role: Role::Admin,
+        }
     }
 
     /// The user a token belongs to; `None` if it is nobody's.
-    pub async fn authenticate(&self, _token: &Token) -> Result<Option<Caller>, Error> {
-        unimplemented!()
+    pub async fn authenticate(&self, token: &Token) -> Result<Option<Caller>, Error> {
+        self.ctx.authenticate(token).await
     }
 
     /// What the daemon says of itself.
     pub async fn host(&self) -> Result<HostView, Error> {
-        unimplemented!()
+        let kits = self.ctx.kits.clone();
+        let kit = Context::blocking(move || kits.current()).await?.ok();
+        Ok(HostView {
+            kit: kit.map(|kit| kit.id.to_string()),
+            accelerator: self
+                .ctx
+                .accelerators
+                .known()
+                .map(|found| found.as_str().to_owned()),
+        })
     }
 
     /// Makes a sandbox, or gives the one that has the name already.
-    pub async fn sandbox_create(
+    pub async fn sandbox_create(&self, caller: &Caller, new: NewSandbox) -> Result<Created, Error> {
+        let (engine, caller) = (self.clone(), caller.clone());
+        self.owned(async move {
+            if let Some(existing) = engine.existing(&caller, new.name.as_ref()).await {
+                return Ok(Created {
+                    sandbox: existing,
+                    existing: true,
+                });
+            }
+            let name = new.name.clone();
+            match engine.create(&caller, new).await {
+                Ok(sandbox) => Ok(Created {
+                    sandbox,
+                    existing: false,
+                }),
+                // Another create of the same name came first, between the look and the insert.
+                Err(Error::Exists { kind, name: taken }) => {
+                    match engine.existing(&caller, name.as_ref()).await {
+                        Some(sandbox) => Ok(Created {
+                            sandbox,
+                            existing: true,
+                        }),
+                        None => Err(Error::Exists { kind, name: taken }),
+                    }
+                }
+                Err(error) => Err(error),
+            }
+        })
+        .await
+    }
+
+    /// The caller's sandbox of that name, once it is made.
+    async fn existing(&self, caller: &Caller, name: Option<&SandboxName>) -> Option<SandboxView> {
+        let handles = self.directory.of_user(&caller.user);
+        let handle = handles
+            .into_iter()
+            .find(|handle| Some(&handle.now().view.name) == name)?;
+        handle.made().await
+    }
+
+    async fn create(&self, caller: &Caller, new: NewSandbox) -> Result<SandboxView, Error> {
+        let user = self.ctx.user_row(&caller.user).await?;
+        limits(&user).check(new.cpus, new.memory)?;
+        let image_name = match new.image {
+            Some(name) => name,
+            None => DEFAULT_IMAGE.parse()?,
+        };
+        let image = self.ctx.image(&image_name).await?;
+        let disk = disk_size(&image, new.disk)?;
+        let kit = self.ctx.kits.current()?;
+        let accelerator = self.ctx.accelerator(&kit).await?;
+        self.ctx.admit_memory(new.memory)?;
+        self.ctx
+            .admit_disk(files::disk_usage(&image.disk).map_err(Error::internal)?)?;
+        let row = SandboxRow {
+            id: SandboxId::random(),
+            user: caller.user.clone(),
+            name: match new.name {
+                Some(name) => name,
+                None => self.free_name(caller)?,
+            },
+            status: State::Creating.shown().0,
+            thermal: State::Creating.shown().1,
+            reason: None,
+            image: image_name,
+            cpus: new.cpus,
+            memory: new.memory,
+            disk,
+            env: image.config.env.overlaid(&new.env),
+            labels: new.labels,
+            run_as: new.run_as.or_else(|| image.config.user.clone()),
+            workdir: image.config.workdir.clone(),
+            kit: kit.id.to_string(),
+            engine: self.ctx.vmm.name().to_owned(),
+            accelerator: Some(accelerator.as_str().to_owned()),
+            resumed_from: None,
+            machine: None,
+            created_at: Timestamp::now(),
+            stopped_at: None,
+        };
+        self.make(
+            &user,
+            row,
+            PlanKind::Create,
+            Material::Image(Box::new(image)),
+        )
+        .await
+    }
+
+    /// Records a new sandbox and has its task make it.
+    async fn make(
         &self,
-        _caller: &Caller,
-        _new: NewSandbox,
-    ) -> Result<Created, Error> {
-        unimplemented!()
+        user: &UserRow,
+        row: SandboxRow,
+        kind: PlanKind,
+        material: Material,
+    ) -> Result<SandboxView, Error> {
+        let (inserted, limit) = (row.clone(), user.max_sandboxes);
+        self.ctx
+            .db(move |store| store.sandbox_insert(&inserted, limit))
+            .await?;
+        let work = Work::new(self.ctx.clone(), row, None);
+        let actor = Actor::new(work, self.directory.clone());
+        let (made, result) = oneshot::channel();
+        self.ctx.tasks.spawn(actor.make(kind, material, made));
+        result.await.map_err(Error::internal)?
+    }
+
+    fn free_name(&self, caller: &Caller) -> Result<SandboxName, Error> {
+        let mut random = [0u8; 3];
+        for _ in 0..NAME_TRIES {
+            getrandom::fill(&mut random).map_err(Error::internal)?;
+            let name = naming::name(random);
+            if self.directory.find(&caller.user, name.as_str()).is_none() {
+                return Ok(name);
+            }
+        }
+        Err(Error::internal("no free name was found"))
     }
 
     /// The caller's sandboxes that carry `labels`, by name.
+    #[expect(clippy::unused_async, reason = "the facade's methods are all alike")]
     pub async fn sandbox_list(
         &self,
-        _caller: &Caller,
-        _labels: &Labels,
+        caller: &Caller,
+        labels: &Labels,
     ) -> Result<Vec<SandboxView>, Error> {
-        unimplemented!()
+        let handles = self.directory.of_user(&caller.user);
+        let mut views: Vec<_> = handles.iter().map(|handle| handle.now().view).collect();
+        views.retain(|view| view.labels.matches(labels));
+        views.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(views)
     }
 
     /// One sandbox, by name or id.
-    pub async fn sandbox_get(&self, _caller: &Caller, _key: &str) -> Result<SandboxView, Error> {
-        unimplemented!()
+    #[expect(clippy::unused_async, reason = "the facade's methods are all alike")]
+    pub async fn sandbox_get(&self, caller: &Caller, key: &str) -> Result<SandboxView, Error> {
+        Ok(self.find(caller, key)?.now().view)
     }
 
     /// Takes a sandbox away.
-    pub async fn sandbox_destroy(&self, _caller: &Caller, _key: &str) -> Result<(), Error> {
-        unimplemented!()
+    pub async fn sandbox_destroy(&self, caller: &Caller, key: &str) -> Result<(), Error> {
+        let handle = self.find(caller, key)?;
+        self.owned(async move { handle.destroy().await }).await
     }
 
     /// Puts a sandbox to disk, memory and all.
-    pub async fn sandbox_stop(&self, _caller: &Caller, _key: &str) -> Result<SandboxView, Error> {
-        unimplemented!()
+    pub async fn sandbox_stop(&self, caller: &Caller, key: &str) -> Result<SandboxView, Error> {
+        let handle = self.find(caller, key)?;
+        let memory = handle.now().view.memory;
+        self.ctx.admit_disk(memory.bytes())?;
+        self.owned(async move { handle.stop().await }).await
     }
 
     /// Wakes a sandbox; `force` gives up its memory and boots from the disk.
     pub async fn sandbox_start(
         &self,
-        _caller: &Caller,
-        _key: &str,
-        _force: bool,
+        caller: &Caller,
+        key: &str,
+        force: bool,
     ) -> Result<SandboxView, Error> {
-        unimplemented!()
+        let handle = self.find(caller, key)?;
+        self.owned(async move { handle.start(force).await }).await
     }
 
     /// Runs a command, waking the sandbox if need be. Dropping the [`Exec`] kills the command.
-    pub async fn exec(&self, _caller: &Caller, _key: &str, _exec: NewExec) -> Result<Exec, Error> {
-        unimplemented!()
+    pub async fn exec(&self, caller: &Caller, key: &str, exec: NewExec) -> Result<Exec, Error> {
+        let link = self.find(caller, key)?.wake().await?;
+        Ok(link.exec(&command(exec)).await?)
     }
 
     /// Starts a command and leaves it running.
     pub async fn exec_detached(
         &self,
-        _caller: &Caller,
-        _key: &str,
-        _exec: NewExec,
-        _output_file: Option<String>,
+        caller: &Caller,
+        key: &str,
+        exec: NewExec,
+        output_file: Option<String>,
     ) -> Result<DetachedView, Error> {
-        unimplemented!()
+        let link = self.find(caller, key)?.wake().await?;
+        let detached = link
+            .exec_detached(&command(exec), output_file.as_deref())
+            .await?;
+        Ok(DetachedView {
+            pid: detached.pid,
+            output_file: detached.output_file,
+        })
     }
 
-    /// Takes a checkpoint of a running sandbox, which goes on.
+    /// Takes a checkpoint of a sandbox; one that runs goes on.
     pub async fn snapshot_create(
         &self,
-        _caller: &Caller,
-        _key: &str,
-        _name: SnapshotName,
+        caller: &Caller,
+        key: &str,
+        name: SnapshotName,
     ) -> Result<SnapshotView, Error> {
-        unimplemented!()
+        let handle = self.find(caller, key)?;
+        let (ctx, caller) = (self.ctx.clone(), caller.clone());
+        self.owned(async move { ctx.snapshot_create(&caller, &handle, name).await })
+            .await
     }
 
     /// The caller's checkpoints, oldest first.
-    pub async fn snapshot_list(&self, _caller: &Caller) -> Result<Vec<SnapshotView>, Error> {
-        unimplemented!()
+    pub async fn snapshot_list(&self, caller: &Caller) -> Result<Vec<SnapshotView>, Error> {
+        self.ctx.snapshot_list(&caller.user).await
     }
 
     /// One checkpoint.
     pub async fn snapshot_get(
         &self,
-        _caller: &Caller,
-        _name: &SnapshotName,
+        caller: &Caller,
+        name: &SnapshotName,
     ) -> Result<SnapshotView, Error> {
-        unimplemented!()
+        self.ctx.snapshot_get(&caller.user, name).await
     }
 
     /// Deletes a checkpoint; sandboxes resumed from it go on.
-    pub async fn snapshot_delete(
-        &self,
-        _caller: &Caller,
-        _name: &SnapshotName,
-    ) -> Result<(), Error> {
-        unimplemented!()
+    pub async fn snapshot_delete(&self, caller: &Caller, name: &SnapshotName) -> Result<(), Error> {
+        let (ctx, user, name) = (self.ctx.clone(), caller.user.clone(), name.clone());
+        self.owned(async move { ctx.snapshot_delete(&user, &name).await })
+            .await
     }
 
     /// Makes a new sandbox that goes on from a checkpoint.
     pub async fn snapshot_resume(
         &self,
-        _caller: &Caller,
-        _name: &SnapshotName,
-        _sandbox: Option<SandboxName>,
+        caller: &Caller,
+        name: &SnapshotName,
+        sandbox: Option<SandboxName>,
     ) -> Result<SandboxView, Error> {
-        unimplemented!()
+        let (engine, caller, name) = (self.clone(), caller.clone(), name.clone());
+        self.owned(async move { engine.resume(&caller, &name, sandbox).await })
+            .await
+    }
+
+    async fn resume(
+        &self,
+        caller: &Caller,
+        name: &SnapshotName,
+        sandbox: Option<SandboxName>,
+    ) -> Result<SandboxView, Error> {
+        let user = self.ctx.user_row(&caller.user).await?;
+        let snapshot = self.ctx.snapshot_row(&caller.user, name).await?;
+        limits(&user).check(snapshot.cpus, snapshot.memory)?;
+        self.ctx.admit_memory(snapshot.memory)?;
+        self.ctx.admit_disk(snapshot.disk_bytes)?;
+        let row = SandboxRow {
+            id: SandboxId::random(),
+            user: caller.user.clone(),
+            name: match sandbox {
+                Some(name) => name,
+                None => self.free_name(caller)?,
+            },
+            status: State::Creating.shown().0,
+            thermal: State::Creating.shown().1,
+            reason: None,
+            image: snapshot.image.clone(),
+            cpus: snapshot.cpus,
+            memory: snapshot.memory,
+            disk: snapshot.disk,
+            env: snapshot.env.clone(),
+            labels: snapshot.labels.clone(),
+            run_as: snapshot.run_as.clone(),
+            workdir: snapshot.workdir.clone(),
+            kit: snapshot.kit.clone(),
+            engine: snapshot.engine.clone(),
+            accelerator: snapshot.accelerator.clone(),
+            resumed_from: Some(snapshot.name.clone()),
+            machine: None,
+            created_at: Timestamp::now(),
+            stopped_at: None,
+        };
+        let material = Material::Snapshot(Box::new(snapshot));
+        self.make(&user, row, PlanKind::Resume, material).await
     }
 
     /// Images the caller may use.
     pub async fn image_list(&self, _caller: &Caller) -> Result<Vec<ImageView>, Error> {
-        unimplemented!()
+        self.ctx.image_list().await
     }
 
     /// One image.
-    pub async fn image_get(&self, _caller: &Caller, _name: &ImageName) -> Result<ImageView, Error> {
-        unimplemented!()
+    pub async fn image_get(&self, _caller: &Caller, name: &ImageName) -> Result<ImageView, Error> {
+        self.ctx.image_get(name).await
     }
 
     /// Makes a user and its token.
-    pub async fn user_create(&self, _new: NewUser) -> Result<(UserView, Token), Error> {
-        unimplemented!()
+    pub async fn user_create(&self, new: NewUser) -> Result<(UserView, Token), Error> {
+        self.ctx.user_create(new).await
     }
 
     /// All users but the built-in one.
     pub async fn user_list(&self) -> Result<Vec<UserView>, Error> {
-        unimplemented!()
+        self.ctx.user_list().await
     }
 
     /// One user.
-    pub async fn user_get(&self, _name: &UserName) -> Result<UserView, Error> {
-        unimplemented!()
+    pub async fn user_get(&self, name: &UserName) -> Result<UserView, Error> {
+        self.ctx.user_get(name).await
     }
 
     /// Deletes a user that has nothing left.
-    pub async fn user_delete(&self, _name: &UserName) -> Result<(), Error> {
-        unimplemented!()
+    pub async fn user_delete(&self, name: &UserName) -> Result<(), Error> {
+        self.ctx.user_delete(name).await
     }
 
     /// Gives a user a new token; the old one is void at once.
-    pub async fn user_rotate_key(&self, _name: &UserName) -> Result<Token, Error> {
-        unimplemented!()
+    pub async fn user_rotate_key(&self, name: &UserName) -> Result<Token, Error> {
+        self.ctx.user_rotate_key(name).await
     }
+
+    fn find(&self, caller: &Caller, key: &str) -> Result<Handle, Error> {
+        self.directory
+            .find(&caller.user, key)
+            .ok_or_else(|| Error::NotFound {
+                kind: Kind::Sandbox,
+                name: shortened(key),
+            })
+    }
+
+    /// Runs a request to its end even if its caller goes away.
+    async fn owned<T: Send + 'static>(
+        &self,
+        request: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        if self.ctx.tasks.is_closed() {
+            return Err(Error::Stopping);
+        }
+        self.ctx
+            .tasks
+            .spawn(request)
+            .await
+            .map_err(Error::internal)?
+    }
+}
+
+fn limits(user: &UserRow) -> SandboxLimits {
+    SandboxLimits {
+        cpus: user.max_cpus_per_sandbox,
+        memory_mb: user.max_memory_mb_per_sandbox,
+    }
+}
+
+/// The size of a new disk: never smaller than the image, whose file system fills it.
+fn disk_size(image: &Image, asked: Option<DiskMb>) -> Result<DiskMb, Error> {
+    match asked {
+        Some(asked) if asked < image.size_mb => Err(bhatti_types::invalid::Invalid::new(
+            "disk size",
+            &asked.to_string(),
+            format!("image {} needs at least {} MB", image.name, image.size_mb),
+        )
+        .into()),
+        Some(asked) => Ok(asked),
+        None => Ok(image.size_mb),
+    }
+}
+
+fn command(exec: NewExec) -> Command {
+    Command {
+        argv: exec.argv,
+        env: exec.env,
+        cwd: exec.workdir,
+        user: exec.user,
+        timeout: exec.timeout,
+        stdin: exec.stdin,
+    }
+}
+
+/// A key as repeated in a reply.
+fn shortened(key: &str) -> String {
+    key.chars().take(80).collect()
 }

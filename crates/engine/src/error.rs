@@ -2,7 +2,15 @@
 
 use std::fmt;
 
+use bhatti_guest::link::{CallError, LinkError, RefusedKind};
+use bhatti_image::catalog::CatalogError;
+use bhatti_image::kit::KitError;
+use bhatti_lifecycle::limits::OverLimit;
+use bhatti_store::error::{Entity, StoreError};
 use bhatti_types::invalid::Invalid;
+use bhatti_vmm::error::VmmError;
+
+use crate::checkpoint::ImageError;
 
 /// The kinds of things that have names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +143,18 @@ impl Error {
         }
     }
 
+    /// The machine did not do what was asked of it.
+    pub(crate) fn failed(
+        message: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Failed {
+            message: message.into(),
+            hint: None,
+            source: Some(source.into()),
+        }
+    }
+
     /// What to do about it, where that is known.
     pub fn hint(&self) -> Option<&str> {
         match self {
@@ -151,5 +171,163 @@ impl Error {
             | Self::Stopping
             | Self::Internal { .. } => None,
         }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        let kind = |entity| match entity {
+            Entity::User => Kind::User,
+            Entity::Sandbox | Entity::Operation => Kind::Sandbox,
+            Entity::Snapshot => Kind::Snapshot,
+        };
+        match error {
+            StoreError::Exists { entity, name } => Self::Exists {
+                kind: kind(entity),
+                name,
+            },
+            StoreError::NotFound { entity, name } => Self::NotFound {
+                kind: kind(entity),
+                name,
+            },
+            StoreError::Quota { entity, limit } => Self::Quota {
+                what: match entity {
+                    Entity::Snapshot => "snapshot",
+                    Entity::Sandbox | Entity::User | Entity::Operation => "sandbox",
+                },
+                limit: u64::from(limit),
+            },
+            StoreError::InUse { .. } => Self::Conflict {
+                message: error.to_string(),
+                hint: Some("destroy its sandboxes and delete its snapshots first".to_owned()),
+            },
+            StoreError::BuiltIn { .. } => Self::Conflict {
+                message: error.to_string(),
+                hint: None,
+            },
+            StoreError::Open { .. }
+            | StoreError::TooNew { .. }
+            | StoreError::Migrate { .. }
+            | StoreError::Sql { .. } => Self::internal(error),
+        }
+    }
+}
+
+impl From<VmmError> for Error {
+    fn from(error: VmmError) -> Self {
+        match error {
+            VmmError::NoProgram { .. } => Self::Unavailable {
+                message: "QEMU is not installed".to_owned(),
+                hint: Some("install it: `apt install qemu-system-x86`".to_owned()),
+            },
+            VmmError::Ended { action, .. } => {
+                Self::failed(format!("the machine ended while it was to {action}"), error)
+            }
+            VmmError::Timeout { action, limit } => Self::Timeout {
+                what: action,
+                seconds: limit.as_secs(),
+            },
+            VmmError::Files { .. }
+            | VmmError::Start(_)
+            | VmmError::Refused { .. }
+            | VmmError::Protocol { .. }
+            | VmmError::Control(_)
+            | VmmError::Memory(_) => Self::failed("the machine monitor failed", error),
+        }
+    }
+}
+
+impl From<LinkError> for Error {
+    fn from(error: LinkError) -> Self {
+        Self::Failed {
+            message: "the guest's agent does not answer".to_owned(),
+            hint: Some(
+                "look at it with `bhatti inspect`; `bhatti stop` and `bhatti start` may help"
+                    .to_owned(),
+            ),
+            source: Some(Box::new(error)),
+        }
+    }
+}
+
+impl From<CallError> for Error {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Refused { kind, message } => Self::Guest {
+                message,
+                exit_code: match kind {
+                    RefusedKind::NotFound => 127,
+                    RefusedKind::NotExecutable => 126,
+                    RefusedKind::NoSuchUser
+                    | RefusedKind::BadCwd
+                    | RefusedKind::BadOutput
+                    | RefusedKind::Invalid
+                    | RefusedKind::Busy
+                    | RefusedKind::Failed
+                    | RefusedKind::Unsupported => 1,
+                },
+            },
+            CallError::TimedOut { what, limit } => Self::Timeout {
+                what,
+                seconds: limit.as_secs(),
+            },
+            CallError::TooLarge { .. } => {
+                Self::Invalid(Invalid::new("command", "", error.to_string()))
+            }
+            CallError::Link { .. } => Self::Failed {
+                message: "the connection to the machine was lost".to_owned(),
+                hint: None,
+                source: Some(Box::new(error)),
+            },
+            CallError::Protocol { .. } => {
+                Self::failed("the guest's agent gave a wrong answer", error)
+            }
+        }
+    }
+}
+
+impl From<ImageError> for Error {
+    fn from(error: ImageError) -> Self {
+        match error {
+            ImageError::Io { .. } => Self::internal(error),
+            ImageError::TooNew { .. } => Self::Unavailable {
+                message: error.to_string(),
+                hint: Some("run the newer bhatti that wrote it".to_owned()),
+            },
+            ImageError::Manifest | ImageError::File { .. } => {
+                Self::failed("the stored memory or disk is damaged", error)
+            }
+        }
+    }
+}
+
+impl From<OverLimit> for Error {
+    fn from(over: OverLimit) -> Self {
+        Self::OverLimit {
+            what: over.what,
+            asked: u64::from(over.asked),
+            limit: u64::from(over.limit),
+        }
+    }
+}
+
+impl From<KitError> for Error {
+    fn from(error: KitError) -> Self {
+        let message = match &error {
+            KitError::NoCurrent => "no guest kit is installed",
+            KitError::Missing { .. } => "the guest kit this machine was made with is not installed",
+            KitError::Damaged { .. } => "the guest kit is damaged",
+            KitError::Store { .. } => return Self::internal(error),
+        };
+        Self::Unavailable {
+            message: message.to_owned(),
+            hint: Some("make it with `cargo xtask guest-kit`".to_owned()),
+        }
+    }
+}
+
+impl From<CatalogError> for Error {
+    fn from(error: CatalogError) -> Self {
+        Self::internal(error)
     }
 }

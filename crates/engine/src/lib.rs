@@ -1,9 +1,27 @@
 //! The application: what a caller asks for, as workflows over one task per sandbox.
 //!
 //! Entry is [`engine::Engine::open`]; each of its methods is one request of a user.
+//!
+//! ```text
+//! Engine (facade) ──► sandbox::actor, one task per sandbox ──► sandbox::work, one step at a time
+//!     │                     decides with bhatti_lifecycle            │
+//!     ├── users, images     publishes (generation, view, link)       ├── bhatti_vmm, bhatti_guest
+//!     └── recovery, once at the start                                └── checkpoint, bhatti_host
+//! ```
 
+pub mod accelerator;
+pub mod checkpoint;
 pub mod config;
+mod context;
 pub mod engine;
 pub mod error;
+pub mod fault;
+mod images;
+pub mod layout;
+mod naming;
+mod recovery;
 pub mod request;
+mod sandbox;
+mod snapshots;
+mod users;
 pub mod view;

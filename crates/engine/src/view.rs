@@ -23,7 +23,7 @@ pub struct SandboxView {
     /// Why it failed or last ended unasked.
     pub reason: Option<String>,
     /// The engine it runs on.
-    pub engine: &'static str,
+    pub engine: String,
     /// `kvm` or `tcg`, once it has run.
     pub accelerator: Option<String>,
     /// vCPUs.

@@ -176,7 +176,6 @@ impl PlanKind {
             ],
             Self::Checkpoint => &[
                 S::MakeSnapshotDirectory,
-                S::SyncGuest,
                 S::Pause,
                 S::SaveSnapshot,
                 S::Run,

@@ -115,8 +115,8 @@ pub trait Vmm: Send + Sync {
     /// The engine's name, as shown.
     fn name(&self) -> &'static str;
 
-    /// Says what is missing on this host, before anything is made.
-    async fn check(&self) -> Result<(), VmmError>;
+    /// The program's own words about its version; an error if it is not installed.
+    async fn version(&self) -> Result<String, VmmError>;
 
     /// Starts a VMM with its vCPUs paused: before the first instruction, or where the saved state
     /// left off. On an error nothing of it runs.

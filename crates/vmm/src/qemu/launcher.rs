@@ -38,21 +38,6 @@ impl Qemu {
         Self { program }
     }
 
-    /// The program's own line about its version.
-    pub async fn version(&self) -> Result<String, VmmError> {
-        let output = Command::new(&self.program)
-            .arg("--version")
-            .limit(START_LIMIT)
-            .run()
-            .await
-            .map_err(|error| match error {
-                CommandError::NotFound { program } => VmmError::NoProgram { program },
-                other => VmmError::Start(io::Error::other(other)),
-            })?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        Ok(text.lines().next().unwrap_or_default().to_owned())
-    }
-
     async fn start(&self, spec: &MachineSpec) -> Result<Arc<QemuMachine>, VmmError> {
         let remove = |name: &str| files::remove_file(&spec.dir.join(name));
         remove(file::CONTROL_SOCKET)
@@ -88,8 +73,18 @@ impl Vmm for Qemu {
         "qemu"
     }
 
-    async fn check(&self) -> Result<(), VmmError> {
-        self.version().await.map(drop)
+    async fn version(&self) -> Result<String, VmmError> {
+        let output = Command::new(&self.program)
+            .arg("--version")
+            .limit(START_LIMIT)
+            .run()
+            .await
+            .map_err(|error| match error {
+                CommandError::NotFound { program } => VmmError::NoProgram { program },
+                other => VmmError::Start(io::Error::other(other)),
+            })?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        Ok(text.lines().next().unwrap_or_default().to_owned())
     }
 
     async fn launch(&self, spec: &MachineSpec) -> Result<Arc<dyn Machine>, VmmError> {

@@ -1,0 +1,189 @@
+//! Which accelerator runs the machines: KVM if a small guest really boots under it.
+//!
+//! That `/dev/kvm` is there proves nothing: under some paravirtual KVMs a stock kernel dies in
+//! its first milliseconds. So the guest kit is booted once, without a disk, and the answer is kept
+//! for as long as the host, the kit and the VMM are the same.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bhatti_guest::link::{Greeting, Link};
+use bhatti_host::{facts, files};
+use bhatti_image::kit::Kit;
+use bhatti_types::id::{DataDirId, SandboxId};
+use bhatti_types::size::{MemoryMb, Vcpus};
+use bhatti_vmm::machine::{Accelerator, MachineSpec, Vmm, file};
+use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
+
+use crate::config::AcceleratorChoice;
+use crate::error::Error;
+use crate::layout::Layout;
+
+/// Time for the probe guest to answer. Under a KVM that works it takes well under a second.
+const PROBE_LIMIT: Duration = Duration::from_secs(10);
+/// Memory of the probe guest.
+const PROBE_MEMORY_MB: u64 = 256;
+
+/// What the probe found, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Remembered {
+    boot_id: String,
+    kit: String,
+    vmm: String,
+    accelerator: Accelerator,
+    reason: String,
+}
+
+/// Finds the accelerator once and remembers it.
+#[derive(Debug)]
+pub struct Accelerators {
+    choice: AcceleratorChoice,
+    found: OnceCell<Accelerator>,
+}
+
+impl Accelerators {
+    /// Follows a choice of the configuration.
+    pub fn new(choice: AcceleratorChoice) -> Self {
+        Self {
+            choice,
+            found: OnceCell::new(),
+        }
+    }
+
+    /// What was found, if it was looked for already.
+    pub fn known(&self) -> Option<Accelerator> {
+        self.found.get().copied()
+    }
+
+    /// The accelerator for new machines. The first caller waits for the probe, the others for
+    /// the first.
+    pub(crate) async fn get(
+        &self,
+        vmm: &Arc<dyn Vmm>,
+        layout: &Layout,
+        data_dir: &DataDirId,
+        kit: &Kit,
+    ) -> Result<Accelerator, Error> {
+        let found = self.found.get_or_try_init(|| async {
+            match self.choice {
+                AcceleratorChoice::Kvm => vmm
+                    .version()
+                    .await
+                    .map(|_| Accelerator::Kvm)
+                    .map_err(Error::from),
+                AcceleratorChoice::Tcg => vmm
+                    .version()
+                    .await
+                    .map(|_| Accelerator::Tcg)
+                    .map_err(Error::from),
+                AcceleratorChoice::Auto => find(vmm, layout, data_dir, kit).await,
+            }
+        });
+        found.await.copied()
+    }
+}
+
+async fn find(
+    vmm: &Arc<dyn Vmm>,
+    layout: &Layout,
+    data_dir: &DataDirId,
+    kit: &Kit,
+) -> Result<Accelerator, Error> {
+    let vmm_version = vmm.version().await?;
+    let boot_id = facts::boot_id().map_err(Error::internal)?;
+    let path = layout.accelerator();
+    if let Some(known) = read(&path)
+        && (&known.boot_id, known.kit.as_str(), known.vmm.as_str())
+            == (&boot_id, kit.id.as_str(), vmm_version.as_str())
+    {
+        return Ok(known.accelerator);
+    }
+    let (accelerator, reason) = match probe(vmm, layout, data_dir, kit).await {
+        Ok(()) => (Accelerator::Kvm, "a guest booted under KVM".to_owned()),
+        Err(reason) => (Accelerator::Tcg, reason),
+    };
+    if accelerator == Accelerator::Tcg {
+        tracing::warn!(%reason, "KVM does not work on this host; machines run in software emulation, which is slow");
+    }
+    let known = Remembered {
+        boot_id,
+        kit: kit.id.as_str().to_owned(),
+        vmm: vmm_version,
+        accelerator,
+        reason,
+    };
+    let bytes = serde_json::to_vec_pretty(&known).map_err(Error::internal)?;
+    files::write_durable(&path, &bytes).map_err(Error::internal)?;
+    Ok(accelerator)
+}
+
+fn read(path: &Path) -> Option<Remembered> {
+    serde_json::from_slice(&files::read_bounded(path, 64 << 10).ok()?).ok()
+}
+
+/// Boots the kit under KVM; the error says in words why that did not work.
+async fn probe(
+    vmm: &Arc<dyn Vmm>,
+    layout: &Layout,
+    data_dir: &DataDirId,
+    kit: &Kit,
+) -> Result<(), String> {
+    if let Err(error) = fs_err::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")
+    {
+        return Err(format!("/dev/kvm cannot be opened: {error}"));
+    }
+    let sandbox = SandboxId::random();
+    let dir = layout.scratch().join(sandbox.as_str());
+    let memory = MemoryMb::new(PROBE_MEMORY_MB).map_err(|error| error.to_string())?;
+    fs_err::create_dir_all(&dir)
+        .and_then(|()| files::create_sparse(&dir.join(file::MEMORY), memory.bytes()))
+        .map_err(|error| error.to_string())?;
+    let spec = MachineSpec {
+        data_dir: data_dir.clone(),
+        sandbox,
+        dir: dir.clone(),
+        cpus: Vcpus::default(),
+        memory,
+        kernel: kit.kernel(),
+        initrd: kit.initrd(),
+        command_line: vec!["bhatti.probe=1".to_owned()],
+        disk: false,
+        nic: None,
+        accelerator: Accelerator::Kvm,
+        state: None,
+    };
+    let result = boot(vmm, &spec).await;
+    if let Err(error) = files::remove_tree(&dir) {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "the probe's files were not deleted"
+        );
+    }
+    result
+}
+
+async fn boot(vmm: &Arc<dyn Vmm>, spec: &MachineSpec) -> Result<(), String> {
+    let machine = vmm.launch(spec).await.map_err(|error| error.to_string())?;
+    let answer = async {
+        machine.resume().await.map_err(|error| error.to_string())?;
+        let stream = machine.agent().await.map_err(|error| error.to_string())?;
+        let greeting = Greeting {
+            resync: false,
+            limit: PROBE_LIMIT,
+        };
+        Link::open(stream, greeting)
+            .await
+            .map_err(|error| error.to_string())
+    };
+    let result = tokio::select! {
+        result = answer => result.map(drop),
+        log = machine.ended() => Err(format!("the probe guest's VMM ended: {log}")),
+    };
+    machine.kill().await.map_err(|error| error.to_string())?;
+    result
+}

@@ -1,0 +1,153 @@
+//! What all parts of the engine share.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bhatti_host::facts;
+use bhatti_image::catalog::Catalog;
+use bhatti_image::kit::{Kit, KitStore};
+use bhatti_store::error::StoreError;
+use bhatti_store::store::Store;
+use bhatti_types::id::DataDirId;
+use bhatti_types::size::MemoryMb;
+use bhatti_vmm::machine::{Accelerator, Vmm};
+use tokio_util::task::TaskTracker;
+
+use crate::accelerator::Accelerators;
+use crate::error::Error;
+use crate::fault::Faults;
+use crate::layout::Layout;
+
+/// Memory that is left to the host, in bytes.
+const MEMORY_RESERVE: u64 = 256 << 20;
+/// Disk space that is left to the host, in bytes.
+const DISK_RESERVE: u64 = 512 << 20;
+
+/// What all parts of the engine share.
+pub(crate) struct Context {
+    pub(crate) layout: Layout,
+    pub(crate) data_dir: DataDirId,
+    pub(crate) store: Store,
+    pub(crate) vmm: Arc<dyn Vmm>,
+    pub(crate) kits: KitStore,
+    pub(crate) images: Catalog,
+    pub(crate) accelerators: Accelerators,
+    pub(crate) faults: Arc<dyn Faults>,
+    /// All tasks of the engine; joined when it is closed.
+    pub(crate) tasks: TaskTracker,
+    /// Images of machines whose every byte was checked, or written, by this daemon.
+    sound: Mutex<HashSet<PathBuf>>,
+}
+
+impl Context {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call, and each is a part of its own"
+    )]
+    pub(crate) fn new(
+        layout: Layout,
+        data_dir: DataDirId,
+        store: Store,
+        vmm: Arc<dyn Vmm>,
+        kits: KitStore,
+        images: Catalog,
+        accelerators: Accelerators,
+        faults: Arc<dyn Faults>,
+    ) -> Self {
+        Self {
+            layout,
+            data_dir,
+            store,
+            vmm,
+            kits,
+            images,
+            accelerators,
+            faults,
+            tasks: TaskTracker::new(),
+            sound: Mutex::new(HashSet::new()),
+        }
+    }
+
+    /// Runs work that blocks: database, files.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(Error::internal)
+    }
+
+    /// Asks the database.
+    pub(crate) async fn db<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Error> {
+        let store = self.store.clone();
+        Self::blocking(move || query(&store))
+            .await?
+            .map_err(Error::from)
+    }
+
+    /// The accelerator for new machines.
+    pub(crate) async fn accelerator(&self, kit: &Kit) -> Result<Accelerator, Error> {
+        self.accelerators
+            .get(&self.vmm, &self.layout, &self.data_dir, kit)
+            .await
+    }
+
+    /// Refuses a machine whose memory the host does not have.
+    pub(crate) fn admit_memory(&self, memory: MemoryMb) -> Result<(), Error> {
+        let available = facts::available_memory().map_err(Error::internal)?;
+        if memory.bytes() + MEMORY_RESERVE > available {
+            return Err(Error::Unavailable {
+                message: format!(
+                    "the host has no room for a machine of {memory} MB ({} MB are free)",
+                    available.saturating_sub(MEMORY_RESERVE) >> 20
+                ),
+                hint: Some("stop a sandbox, or ask for less `--memory`".to_owned()),
+            });
+        }
+        Ok(())
+    }
+
+    /// Refuses what would leave the data directory's disk without its reserve.
+    pub(crate) fn admit_disk(&self, bytes: u64) -> Result<(), Error> {
+        let available = facts::available_disk(self.layout.root()).map_err(Error::internal)?;
+        if bytes + DISK_RESERVE > available {
+            return Err(Error::Unavailable {
+                message: format!(
+                    "the host's disk has no room for it ({} MB needed, {} MB are free)",
+                    bytes >> 20,
+                    available.saturating_sub(DISK_RESERVE) >> 20
+                ),
+                hint: Some("delete snapshots or sandboxes that are no longer used".to_owned()),
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether an image of a machine is known to be sound.
+    pub(crate) fn is_sound(&self, image: &std::path::Path) -> bool {
+        self.sound
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(image)
+    }
+
+    /// Remembers that an image of a machine is sound.
+    pub(crate) fn mark_sound(&self, image: PathBuf) {
+        self.sound
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(image);
+    }
+
+    /// Forgets an image of a machine that is deleted.
+    pub(crate) fn forget_sound(&self, image: &std::path::Path) {
+        self.sound
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(image);
+    }
+}

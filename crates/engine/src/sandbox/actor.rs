@@ -1,0 +1,447 @@
+//! The task that owns one sandbox.
+//!
+//! Requests come in over a channel and are done one after another; what the sandbox is goes out
+//! over a watch channel with a generation number. A command in a hot sandbox does not pass
+//! through here: its link is published with the view.
+
+use std::sync::Arc;
+
+use bhatti_guest::link::Link;
+use bhatti_lifecycle::decide::{Decision, Denied, Request, decide};
+use bhatti_lifecycle::plan::PlanKind;
+use bhatti_lifecycle::state::State;
+use bhatti_store::sandbox::SandboxRow;
+use bhatti_store::snapshot::SnapshotRow;
+use bhatti_types::id::{SandboxId, UserId};
+use bhatti_types::state::Status;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::directory::Directory;
+use super::work::{Material, Work};
+use crate::error::Error;
+use crate::view::SandboxView;
+
+/// Requests that may wait for one sandbox. More are made to wait at the sender.
+const QUEUE: usize = 64;
+
+/// What a sandbox is, as published.
+#[derive(Debug, Clone)]
+pub(crate) struct Published {
+    /// Grows with every change.
+    pub(crate) generation: u64,
+    /// What is shown.
+    pub(crate) view: SandboxView,
+    /// The agent link while it is hot.
+    pub(crate) link: Option<Link>,
+}
+
+/// The way to a sandbox's task.
+#[derive(Debug, Clone)]
+pub(crate) struct Handle {
+    pub(crate) id: SandboxId,
+    pub(crate) user: UserId,
+    requests: mpsc::Sender<Message>,
+    published: watch::Receiver<Published>,
+}
+
+enum Message {
+    Wake(oneshot::Sender<Result<Link, Error>>),
+    Start {
+        force: bool,
+        reply: oneshot::Sender<Result<SandboxView, Error>>,
+    },
+    Stop(oneshot::Sender<Result<SandboxView, Error>>),
+    Checkpoint {
+        snapshot: Box<SnapshotRow>,
+        reply: oneshot::Sender<Result<SnapshotRow, Error>>,
+    },
+    Destroy(oneshot::Sender<Result<(), Error>>),
+}
+
+impl Handle {
+    /// What the sandbox is now.
+    pub(crate) fn now(&self) -> Published {
+        self.published.borrow().clone()
+    }
+
+    /// Waits until it is no longer being made; `None` if it is gone.
+    pub(crate) async fn made(&self) -> Option<SandboxView> {
+        let mut published = self.published.clone();
+        let made = published
+            .wait_for(|now| now.view.status != Status::Creating)
+            .await;
+        made.ok().map(|now| now.view.clone())
+    }
+
+    /// A link to the running guest, which is woken if need be.
+    pub(crate) async fn wake(&self) -> Result<Link, Error> {
+        if let Some(link) = self.now().link
+            && link.is_open()
+        {
+            return Ok(link);
+        }
+        self.ask(Message::Wake).await
+    }
+
+    pub(crate) async fn start(&self, force: bool) -> Result<SandboxView, Error> {
+        self.ask(|reply| Message::Start { force, reply }).await
+    }
+
+    pub(crate) async fn stop(&self) -> Result<SandboxView, Error> {
+        self.ask(Message::Stop).await
+    }
+
+    pub(crate) async fn checkpoint(&self, snapshot: SnapshotRow) -> Result<SnapshotRow, Error> {
+        let snapshot = Box::new(snapshot);
+        self.ask(|reply| Message::Checkpoint { snapshot, reply })
+            .await
+    }
+
+    pub(crate) async fn destroy(&self) -> Result<(), Error> {
+        match self.ask(Message::Destroy).await {
+            // It went away while the request waited: that is what was asked for.
+            Err(Error::NotFound { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn ask<T>(
+        &self,
+        message: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Message,
+    ) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || Error::NotFound {
+            kind: crate::error::Kind::Sandbox,
+            name: self.now().view.name.to_string(),
+        };
+        self.requests
+            .send(message(reply))
+            .await
+            .map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+/// Whether the sandbox is still there after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    GoesOn,
+    Over,
+}
+
+/// A sandbox's task.
+pub(crate) struct Actor {
+    work: Work,
+    requests: mpsc::Receiver<Message>,
+    published: watch::Sender<Published>,
+    directory: Arc<Directory>,
+}
+
+impl Actor {
+    /// Makes the task for a recorded sandbox, and enters it in the directory.
+    pub(crate) fn new(work: Work, directory: Arc<Directory>) -> Self {
+        let (sender, requests) = mpsc::channel(QUEUE);
+        let first = Published {
+            generation: 0,
+            view: view(&work.row),
+            link: work.link.clone(),
+        };
+        let (published, receiver) = watch::channel(first);
+        directory.insert(Handle {
+            id: work.row.id.clone(),
+            user: work.row.user.clone(),
+            requests: sender,
+            published: receiver,
+        });
+        Self {
+            work,
+            requests,
+            published,
+            directory,
+        }
+    }
+
+    /// Takes over work that was prepared beside it.
+    pub(crate) fn with(mut self, work: Work) -> Self {
+        self.work = work;
+        self.publish();
+        self
+    }
+
+    /// Makes the sandbox by a plan, tells `made` how that went, and goes on if it went well.
+    pub(crate) async fn make(
+        mut self,
+        kind: PlanKind,
+        material: Material,
+        made: oneshot::Sender<Result<SandboxView, Error>>,
+    ) {
+        self.work.material = material;
+        let result = self.work.run(kind).await;
+        self.work.material = Material::None;
+        match result {
+            Ok(()) => {
+                self.publish();
+                // The caller may have gone away; the sandbox is there all the same.
+                let _ = made.send(Ok(view(&self.work.row)));
+                self.run().await;
+            }
+            Err(error) => {
+                self.directory.remove(&self.work.row.id);
+                // The plan unwinds itself; this is for one that did not come to begin.
+                let id = self.work.row.id.clone();
+                let forgotten = self
+                    .work
+                    .ctx
+                    .db(move |store| store.sandbox_delete(&id))
+                    .await;
+                if let Err(error) = forgotten {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "a record was left"
+                    );
+                }
+                let _ = made.send(Err(error));
+            }
+        }
+    }
+
+    /// Does requests until the sandbox is destroyed or the engine lets go of it.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let machine = self.work.machine.clone();
+            let ended = async {
+                match &machine {
+                    Some(machine) => machine.ended().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                log = ended => self.machine_ended(&log).await,
+                message = self.requests.recv() => match message {
+                    None => return,
+                    Some(message) => {
+                        if self.handle(message).await == Life::Over {
+                            return;
+                        }
+                    }
+                },
+            }
+            self.publish();
+        }
+    }
+
+    async fn handle(&mut self, message: Message) -> Life {
+        // A caller that went away has no use for the answer; the work is done all the same.
+        match message {
+            Message::Wake(reply) => {
+                let result = self.wake(Request::Wake).await;
+                self.publish();
+                let _ = reply.send(result);
+            }
+            Message::Start { force, reply } => {
+                let result = self.wake(Request::Start { force }).await;
+                self.publish();
+                let _ = reply.send(result.map(|_| view(&self.work.row)));
+            }
+            Message::Stop(reply) => {
+                let result = self.decided(Request::Stop).await;
+                self.publish();
+                let _ = reply.send(result.map(|()| view(&self.work.row)));
+            }
+            Message::Checkpoint { snapshot, reply } => {
+                let result = self.checkpoint(snapshot).await;
+                self.publish();
+                let _ = reply.send(result);
+            }
+            Message::Destroy(reply) => {
+                let result = self.destroy().await;
+                let over = result.is_ok();
+                if over {
+                    self.directory.remove(&self.work.row.id);
+                }
+                let _ = reply.send(result);
+                if over {
+                    return Life::Over;
+                }
+            }
+        }
+        Life::GoesOn
+    }
+
+    async fn wake(&mut self, request: Request) -> Result<Link, Error> {
+        self.decided(request).await?;
+        // Hot already, but the link was lost: its agent, or an earlier daemon, broke it off.
+        if !self.work.link.as_ref().is_some_and(Link::is_open) {
+            self.work.greet(PlanKind::Wake).await?;
+        }
+        self.work
+            .link
+            .clone()
+            .ok_or_else(|| Error::internal("a hot sandbox has no link"))
+    }
+
+    async fn decided(&mut self, request: Request) -> Result<(), Error> {
+        let kind = match decide(self.work.state(), request) {
+            Decision::Already => return Ok(()),
+            Decision::Deny(denied) => return Err(self.denied(denied)),
+            Decision::Accept(kind) => kind,
+        };
+        if matches!(kind, PlanKind::Boot | PlanKind::Wake) {
+            self.work.ctx.admit_memory(self.work.row.memory)?;
+        }
+        // While a plan takes the machine away nobody gets its link.
+        if kind == PlanKind::Sleep {
+            self.unpublish_link();
+        }
+        let result = self.work.run(kind).await;
+        if let Err(error) = &result {
+            self.note_failure(kind, error).await;
+        }
+        result
+    }
+
+    /// Keeps what broke a start where its owner sees it.
+    async fn note_failure(&mut self, kind: PlanKind, error: &Error) {
+        let damaged =
+            kind == PlanKind::Wake && self.work.state() == State::Cold && is_damage(error);
+        if damaged {
+            self.work.row.reason = Some(format!(
+                "{error}; `bhatti start --force {}` boots from the disk without it",
+                self.work.row.name
+            ));
+            if let Err(error) = self.work.commit(State::Failed).await {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a failure was not recorded"
+                );
+            }
+        } else if kind == PlanKind::Boot && self.work.state() == State::Off {
+            self.work.row.reason = Some(error.to_string());
+            if let Err(error) = self.work.commit(State::Off).await {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a failure was not recorded"
+                );
+            }
+        }
+    }
+
+    async fn checkpoint(&mut self, snapshot: Box<SnapshotRow>) -> Result<SnapshotRow, Error> {
+        let kind = match decide(self.work.state(), Request::Checkpoint) {
+            Decision::Accept(kind) => kind,
+            Decision::Deny(denied) => {
+                self.forget_snapshot(&snapshot).await?;
+                return Err(self.denied(denied));
+            }
+            Decision::Already => {
+                return Err(Error::internal("a checkpoint is never there already"));
+            }
+        };
+        let mut snapshot = snapshot;
+        snapshot.accelerator.clone_from(&self.work.row.accelerator);
+        self.work.material = Material::Snapshot(snapshot);
+        let result = self.work.run(kind).await;
+        let material = std::mem::replace(&mut self.work.material, Material::None);
+        result?;
+        match material {
+            Material::Snapshot(snapshot) => Ok(*snapshot),
+            Material::None | Material::Image(_) => {
+                Err(Error::internal("the checkpoint was lost on the way"))
+            }
+        }
+    }
+
+    async fn forget_snapshot(&self, snapshot: &SnapshotRow) -> Result<(), Error> {
+        let id = snapshot.id.clone();
+        self.work
+            .ctx
+            .db(move |store| store.snapshot_delete(&id))
+            .await
+    }
+
+    async fn destroy(&mut self) -> Result<(), Error> {
+        self.unpublish_link();
+        self.work.run(PlanKind::Destroy).await
+    }
+
+    /// The VMM is gone and nobody here ended it.
+    async fn machine_ended(&mut self, log: &str) {
+        tracing::warn!(sandbox = %self.work.row.id, log, "the machine ended by itself");
+        self.work.machine = None;
+        self.work.link = None;
+        self.work.row.reason = Some(
+            "the machine ended by itself (powered off from inside, or its VMM was killed); \
+             it boots from its disk at the next start"
+                .to_owned(),
+        );
+        if let Err(error) = self.work.commit(State::Off).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "its end was not recorded"
+            );
+        }
+    }
+
+    fn denied(&self, denied: Denied) -> Error {
+        let name = &self.work.row.name;
+        Error::Conflict {
+            message: format!("sandbox {:?} {denied}", name.as_str()),
+            hint: match denied {
+                Denied::Failed => Some(format!(
+                    "`bhatti start --force {name}` boots it from its disk; its memory is lost"
+                )),
+                Denied::NoMemory => Some(format!("start it first: `bhatti start {name}`")),
+                Denied::BeingCreated | Denied::BeingDestroyed => None,
+            },
+        }
+    }
+
+    fn publish(&self) {
+        let (view, link) = (view(&self.work.row), self.work.link.clone());
+        self.published.send_modify(|now| {
+            *now = Published {
+                generation: now.generation + 1,
+                view,
+                link,
+            };
+        });
+    }
+
+    fn unpublish_link(&self) {
+        self.published.send_modify(|now| {
+            now.generation += 1;
+            now.link = None;
+        });
+    }
+}
+
+fn is_damage(error: &Error) -> bool {
+    use std::error::Error as _;
+    error
+        .source()
+        .and_then(|source| source.downcast_ref::<crate::checkpoint::ImageError>())
+        .is_some()
+}
+
+/// What is shown of a record.
+pub(crate) fn view(row: &SandboxRow) -> SandboxView {
+    SandboxView {
+        id: row.id.clone(),
+        user: row.user.clone(),
+        name: row.name.clone(),
+        status: row.status,
+        thermal: row.thermal,
+        reason: row.reason.clone(),
+        engine: row.engine.clone(),
+        accelerator: row.accelerator.clone(),
+        cpus: row.cpus,
+        memory: row.memory,
+        disk: row.disk,
+        image: row.image.clone(),
+        labels: row.labels.clone(),
+        run_as: row.run_as.clone(),
+        resumed_from: row.resumed_from.clone(),
+        created_at: row.created_at,
+        stopped_at: row.stopped_at,
+    }
+}

@@ -1,0 +1,273 @@
+//! The steps that work on files.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+use bhatti_host::files::{self, Cloned};
+use bhatti_vmm::machine::file as machine_file;
+use jiff::Timestamp;
+
+use super::work::{Material, Work};
+use crate::checkpoint::{self, Depth, ImageKind, Manifest};
+use crate::context::Context;
+use crate::error::Error;
+use crate::layout::file;
+
+/// Said once a daemon: every create would say it otherwise.
+static NO_REFLINK: Once = Once::new();
+
+impl Work {
+    fn dir(&self) -> PathBuf {
+        self.ctx.layout.sandbox(&self.row.id)
+    }
+
+    pub(super) async fn make_directory(&mut self) -> Result<(), Error> {
+        let dir = self.dir();
+        blocking(move || {
+            fs_err::create_dir_all(&dir)?;
+            files::sync_dir(dir.parent().unwrap_or(&dir))
+        })
+        .await
+    }
+
+    pub(super) async fn remove_directory(&mut self) -> Result<(), Error> {
+        self.ctx.forget_sound(&self.ctx.layout.cold(&self.row.id));
+        let dir = self.dir();
+        blocking(move || files::remove_tree(&dir)).await
+    }
+
+    pub(super) async fn clone_image_disk(&mut self) -> Result<(), Error> {
+        let Material::Image(image) = &self.material else {
+            return Err(Error::internal("the plan has no image"));
+        };
+        let (from, to) = (image.disk.clone(), self.dir().join(machine_file::DISK));
+        let len = self.row.disk.bytes();
+        let path = to.clone();
+        blocking(move || {
+            clone(&from, &to)?;
+            let disk = fs_err::OpenOptions::new().write(true).open(&to)?;
+            // Grown at the end; the guest grows its file system to it.
+            if disk.metadata()?.len() < len {
+                disk.set_len(len)
+            } else {
+                Ok(())
+            }
+        })
+        .await?;
+        self.sync_disk_meanwhile(path);
+        Ok(())
+    }
+
+    pub(super) async fn clone_snapshot_disk(&mut self) -> Result<(), Error> {
+        let image = self.ctx.layout.snapshot(&self.snapshot()?.id);
+        self.check_sound(&image).await?;
+        let (from, to) = (image.join(file::DISK), self.dir().join(machine_file::DISK));
+        let path = to.clone();
+        blocking(move || clone(&from, &to)).await?;
+        self.sync_disk_meanwhile(path);
+        Ok(())
+    }
+
+    /// Makes the new disk durable while the machine starts; the next commit waits for it.
+    fn sync_disk_meanwhile(&mut self, path: PathBuf) {
+        self.disk_sync = Some(tokio::task::spawn_blocking(move || {
+            files::sync_file(&path)?;
+            files::sync_dir(path.parent().unwrap_or(&path))
+        }));
+    }
+
+    pub(super) async fn empty_memory(&mut self) -> Result<(), Error> {
+        let (memory, len) = (
+            self.dir().join(machine_file::MEMORY),
+            self.row.memory.bytes(),
+        );
+        blocking(move || {
+            // Removed first: it may be linked to a checkpoint's.
+            files::remove_file(&memory)?;
+            files::create_sparse(&memory, len)
+        })
+        .await
+    }
+
+    pub(super) async fn link_snapshot_memory(&mut self) -> Result<(), Error> {
+        let image = self.ctx.layout.snapshot(&self.snapshot()?.id);
+        link_memory(image, self.dir()).await
+    }
+
+    pub(super) async fn link_cold_memory(&mut self) -> Result<(), Error> {
+        let image = self.ctx.layout.cold(&self.row.id);
+        self.check_sound(&image).await?;
+        link_memory(image, self.dir()).await
+    }
+
+    /// Checks every byte of an image once in the life of a daemon; its sizes every time.
+    async fn check_sound(&self, image: &Path) -> Result<(), Error> {
+        let depth = if self.ctx.is_sound(image) {
+            Depth::Sizes
+        } else {
+            Depth::Digests
+        };
+        let dir = image.to_owned();
+        Context::blocking(move || checkpoint::verify(&dir, depth)).await??;
+        self.ctx.mark_sound(image.to_owned());
+        Ok(())
+    }
+
+    pub(super) async fn save_cold(&mut self) -> Result<(), Error> {
+        let half = self.ctx.layout.cold_half(&self.row.id);
+        let dir = half.clone();
+        blocking(move || {
+            files::remove_tree(&dir)?;
+            fs_err::create_dir(&dir)
+        })
+        .await?;
+        self.machine()?
+            .save(&half.join(file::STATE), &half.join(file::MEMORY))
+            .await?;
+        Ok(())
+    }
+
+    pub(super) async fn seal_cold(&mut self) -> Result<(), Error> {
+        let half = self.ctx.layout.cold_half(&self.row.id);
+        let whole = self.ctx.layout.cold(&self.row.id);
+        let disk = self.dir().join(machine_file::DISK);
+        let manifest = self.manifest(ImageKind::Cold);
+        let sound = whole.clone();
+        Context::blocking(move || {
+            // The memory is only worth what the disk under it is.
+            let ready = files::sync_file(&disk).and_then(|()| files::remove_tree(&whole));
+            ready.map_err(Error::internal)?;
+            checkpoint::seal(&half, &whole, manifest, &[file::STATE, file::MEMORY])
+                .map_err(Error::from)
+        })
+        .await??;
+        self.ctx.mark_sound(sound);
+        Ok(())
+    }
+
+    pub(super) async fn remove_cold(&mut self) -> Result<(), Error> {
+        let whole = self.ctx.layout.cold(&self.row.id);
+        let half = self.ctx.layout.cold_half(&self.row.id);
+        self.ctx.forget_sound(&whole);
+        blocking(move || {
+            files::remove_tree(&whole)?;
+            files::remove_tree(&half)
+        })
+        .await
+    }
+
+    pub(super) async fn make_snapshot_directory(&mut self) -> Result<(), Error> {
+        let half = self.ctx.layout.snapshot_half(&self.snapshot()?.id);
+        blocking(move || fs_err::create_dir_all(half)).await
+    }
+
+    pub(super) async fn save_snapshot(&mut self) -> Result<(), Error> {
+        let half = self.ctx.layout.snapshot_half(&self.snapshot()?.id);
+        let machine = self.machine()?.clone();
+        machine
+            .save(&half.join(file::STATE), &half.join(file::MEMORY))
+            .await?;
+        let (from, to) = (self.dir().join(machine_file::DISK), half.join(file::DISK));
+        blocking(move || clone(&from, &to)).await
+    }
+
+    pub(super) async fn copy_cold(&mut self) -> Result<(), Error> {
+        let half = self.ctx.layout.snapshot_half(&self.snapshot()?.id);
+        let cold = self.ctx.layout.cold(&self.row.id);
+        self.check_sound(&cold).await?;
+        let disk = self.dir().join(machine_file::DISK);
+        blocking(move || {
+            for name in [file::STATE, file::MEMORY] {
+                files::remove_file(&half.join(name))?;
+                // Neither is written to again: an image is immutable.
+                fs_err::hard_link(cold.join(name), half.join(name))?;
+            }
+            clone(&disk, &half.join(file::DISK))
+        })
+        .await
+    }
+
+    pub(super) async fn seal_snapshot(&mut self) -> Result<(), Error> {
+        let id = self.snapshot()?.id.clone();
+        let (half, whole) = (
+            self.ctx.layout.snapshot_half(&id),
+            self.ctx.layout.snapshot(&id),
+        );
+        let manifest = self.manifest(ImageKind::Checkpoint);
+        let dir = whole.clone();
+        let bytes = Context::blocking(move || {
+            let names = [file::STATE, file::MEMORY, file::DISK];
+            checkpoint::seal(&half, &dir, manifest, &names)?;
+            checkpoint::disk_usage(&dir).map_err(Error::internal)
+        })
+        .await??;
+        self.ctx.mark_sound(whole);
+        if let Material::Snapshot(snapshot) = &mut self.material {
+            snapshot.disk_bytes = bytes;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn remove_snapshot_directory(&mut self) -> Result<(), Error> {
+        let id = self.snapshot()?.id.clone();
+        remove_snapshot(&self.ctx, id).await
+    }
+
+    fn manifest(&self, kind: ImageKind) -> Manifest {
+        Manifest {
+            kind,
+            sandbox: self.row.id.to_string(),
+            engine: self.row.engine.clone(),
+            accelerator: self.row.accelerator.clone().unwrap_or_default(),
+            kit: self.row.kit.clone(),
+            cpus: self.row.cpus.get(),
+            memory_mb: self.row.memory.get(),
+            created_at: Timestamp::now().to_string(),
+            files: BTreeMap::new(),
+        }
+    }
+}
+
+/// Deletes a checkpoint's files, whole or half-made.
+pub(crate) async fn remove_snapshot(
+    ctx: &Context,
+    id: bhatti_types::id::SnapshotId,
+) -> Result<(), Error> {
+    let (half, whole) = (ctx.layout.snapshot_half(&id), ctx.layout.snapshot(&id));
+    ctx.forget_sound(&whole);
+    blocking(move || {
+        files::remove_tree(&half)?;
+        files::remove_tree(&whole)
+    })
+    .await
+}
+
+/// Makes an image's memory what a machine maps: the same file, for it is never written to.
+async fn link_memory(image: PathBuf, dir: PathBuf) -> Result<(), Error> {
+    blocking(move || {
+        let memory = dir.join(machine_file::MEMORY);
+        files::remove_file(&memory)?;
+        fs_err::hard_link(image.join(file::MEMORY), memory)
+    })
+    .await
+}
+
+fn clone(from: &Path, to: &Path) -> std::io::Result<()> {
+    if let Cloned::Copied { bytes } = files::clone_file(from, to)? {
+        NO_REFLINK.call_once(|| {
+            tracing::warn!(
+                bytes,
+                "the data directory's file system cannot share blocks: disks are copied; \
+                 XFS or btrfs would make this instant"
+            );
+        });
+    }
+    Ok(())
+}
+
+async fn blocking(
+    work: impl FnOnce() -> std::io::Result<()> + Send + 'static,
+) -> Result<(), Error> {
+    Context::blocking(work).await?.map_err(Error::internal)
+}

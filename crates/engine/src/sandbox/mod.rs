@@ -1,0 +1,9 @@
+//! One sandbox: its task, and the steps that task takes.
+
+pub(crate) mod actor;
+pub(crate) mod directory;
+mod files;
+mod steps;
+pub(crate) mod work;
+
+pub(crate) use files::remove_snapshot;

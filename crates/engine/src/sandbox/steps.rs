@@ -1,0 +1,282 @@
+//! What each step does.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bhatti_guest::identity::Identity;
+use bhatti_guest::link::{Greeting, Link};
+use bhatti_image::kit::KitId;
+use bhatti_lifecycle::plan::{PlanKind, Step};
+use bhatti_lifecycle::state::State;
+use bhatti_store::snapshot::SnapshotStatus;
+use bhatti_types::id::hex;
+use bhatti_vmm::machine::{Accelerator, MachineSpec};
+use jiff::Timestamp;
+
+use super::work::{MachineRecord, Material, Work};
+use crate::error::Error;
+use crate::layout::file;
+
+/// Time for a guest to boot to its agent. Under software emulation it takes about 4 s alone, and
+/// many times that when many boot at once.
+const BOOT_LIMIT: Duration = Duration::from_mins(3);
+/// Time for the agent of a running guest to take up a new conversation.
+const RESYNC_LIMIT: Duration = Duration::from_mins(1);
+/// Time for the agent to answer a call that does little.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
+/// Time for the guest to write its file systems out before it goes to sleep. Not finishing is no
+/// harm: what is not written is in its memory.
+const SYNC_LIMIT: Duration = Duration::from_secs(10);
+/// Randomness given to a guest, in bytes: the kernel's pool holds 256 bits.
+const ENTROPY: usize = 64;
+
+impl Work {
+    /// Takes one step. Each can be taken again.
+    pub(super) async fn perform(&mut self, plan: PlanKind, step: Step) -> Result<(), Error> {
+        match step {
+            Step::MakeDirectory => self.make_directory().await,
+            Step::RemoveDirectory => self.remove_directory().await,
+            Step::CloneImageDisk => self.clone_image_disk().await,
+            Step::CloneSnapshotDisk => self.clone_snapshot_disk().await,
+            Step::EmptyMemory => self.empty_memory().await,
+            Step::LinkSnapshotMemory => self.link_snapshot_memory().await,
+            Step::LinkColdMemory => self.link_cold_memory().await,
+            Step::Launch => self.launch(None).await,
+            Step::LaunchSaved => {
+                let image = match &self.material {
+                    Material::Snapshot(snapshot) => self.ctx.layout.snapshot(&snapshot.id),
+                    Material::None | Material::Image(_) => self.ctx.layout.cold(&self.row.id),
+                };
+                self.launch(Some(image.join(file::STATE))).await
+            }
+            Step::KillMachine => self.kill_machine().await,
+            Step::Run => self.let_run(plan).await,
+            Step::Pause => self.pause().await,
+            Step::Greet => self.greet(plan).await,
+            Step::Identify => self.identify(plan).await,
+            Step::SyncGuest => {
+                self.sync_guest().await;
+                Ok(())
+            }
+            Step::SaveCold => self.save_cold().await,
+            Step::SealCold => self.seal_cold().await,
+            Step::RemoveCold => self.remove_cold().await,
+            Step::MakeSnapshotDirectory => self.make_snapshot_directory().await,
+            Step::SaveSnapshot => self.save_snapshot().await,
+            Step::CopyCold => self.copy_cold().await,
+            Step::SealSnapshot => self.seal_snapshot().await,
+            Step::RemoveSnapshotDirectory => self.remove_snapshot_directory().await,
+            Step::CommitHot => self.commit(State::Hot).await,
+            Step::CommitCold => self.commit(State::Cold).await,
+            Step::CommitOff => self.commit(State::Off).await,
+            Step::CommitDestroying => self.commit(State::Destroying).await,
+            Step::CommitSnapshot => self.commit_snapshot().await,
+            Step::Forget => {
+                let id = self.row.id.clone();
+                self.ctx.db(move |store| store.sandbox_delete(&id)).await
+            }
+            Step::ForgetSnapshot => {
+                let id = self.snapshot()?.id.clone();
+                self.ctx.db(move |store| store.snapshot_delete(&id)).await
+            }
+        }
+    }
+
+    async fn launch(&mut self, state: Option<std::path::PathBuf>) -> Result<(), Error> {
+        let id: KitId = self.row.kit.parse().map_err(Error::internal)?;
+        let kit = self.ctx.kits.get(&id)?;
+        let accelerator = match self.row.accelerator.as_deref() {
+            // What was saved under one accelerator goes on under the same.
+            Some("kvm") if state.is_some() => Accelerator::Kvm,
+            Some("tcg") if state.is_some() => Accelerator::Tcg,
+            _ => self.ctx.accelerator(&kit).await?,
+        };
+        self.row.accelerator = Some(accelerator.as_str().to_owned());
+        let spec = MachineSpec {
+            data_dir: self.ctx.data_dir.clone(),
+            sandbox: self.row.id.clone(),
+            dir: self.ctx.layout.sandbox(&self.row.id),
+            cpus: self.row.cpus,
+            memory: self.row.memory,
+            kernel: kit.kernel(),
+            initrd: kit.initrd(),
+            command_line: vec![format!("bhatti.hostname={}", self.row.name)],
+            disk: true,
+            nic: None,
+            accelerator,
+            state,
+        };
+        self.machine = Some(self.ctx.vmm.launch(&spec).await?);
+        Ok(())
+    }
+
+    async fn kill_machine(&mut self) -> Result<(), Error> {
+        self.link = None;
+        self.paused_at = None;
+        match self.machine.take() {
+            Some(machine) => Ok(machine.kill().await?),
+            None => Ok(()),
+        }
+    }
+
+    async fn let_run(&mut self, plan: PlanKind) -> Result<(), Error> {
+        // A machine that was paused before its checkpoint stays so.
+        if plan == PlanKind::Checkpoint && self.state() == State::Warm {
+            return self.note_stall();
+        }
+        self.machine()?.resume().await?;
+        self.note_stall()
+    }
+
+    fn note_stall(&mut self) -> Result<(), Error> {
+        if let (Some(at), Material::Snapshot(snapshot)) =
+            (self.paused_at.take(), &mut self.material)
+        {
+            snapshot.stall_ms = at.elapsed().as_millis() as u64;
+        }
+        Ok(())
+    }
+
+    async fn pause(&mut self) -> Result<(), Error> {
+        self.paused_at = Some(Instant::now());
+        Ok(self.machine()?.pause().await?)
+    }
+
+    /// Opens the agent link. A guest that boots has no older conversation to break off.
+    pub(crate) async fn greet(&mut self, plan: PlanKind) -> Result<(), Error> {
+        self.link = None;
+        let greeting = match plan {
+            PlanKind::Create | PlanKind::Boot => Greeting {
+                resync: false,
+                limit: BOOT_LIMIT,
+            },
+            _ => Greeting {
+                resync: true,
+                limit: RESYNC_LIMIT,
+            },
+        };
+        let machine = self.machine()?.clone();
+        let stream = machine.agent().await?;
+        let opened = tokio::select! {
+            opened = Link::open(stream, greeting) => opened.map_err(Error::from),
+            log = machine.ended() => {
+                Err(Error::failed("the machine ended before its agent answered", log))
+            }
+        };
+        match opened {
+            Ok(link) => {
+                self.link = Some(link);
+                Ok(())
+            }
+            Err(error) => {
+                let console = machine.console().await;
+                tracing::warn!(sandbox = %self.row.id, %console, "no answer from the guest");
+                Err(error)
+            }
+        }
+    }
+
+    /// Tells the guest who it is (invariant 6): a copy gets its own name, machine id and
+    /// randomness, and every guest the right clock.
+    async fn identify(&mut self, plan: PlanKind) -> Result<(), Error> {
+        let copy = matches!(plan, PlanKind::Create | PlanKind::Resume);
+        let mut random = [0u8; ENTROPY + 16];
+        getrandom::fill(&mut random).map_err(Error::internal)?;
+        let (entropy, machine_id) = random.split_at(ENTROPY);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_err(Error::internal)?;
+        let identity = Identity {
+            hostname: self.row.name.to_string(),
+            machine_id: copy.then(|| hex(machine_id)),
+            entropy: entropy.to_vec(),
+            unix_nanos: Some(now.as_nanos() as u64),
+            env: self.row.env.clone(),
+            user: self.row.run_as.clone(),
+            cwd: self.row.workdir.clone(),
+            grow_root: matches!(plan, PlanKind::Create | PlanKind::Boot),
+            fresh: copy,
+        };
+        Ok(self.link()?.identity(&identity, CALL_LIMIT).await?)
+    }
+
+    async fn sync_guest(&mut self) {
+        // A warm machine can't; what it has not written is in its memory.
+        if self.state() != State::Hot {
+            return;
+        }
+        let synced = match &self.link {
+            Some(link) => link.sync(SYNC_LIMIT).await,
+            None => return,
+        };
+        if let Err(error) = synced {
+            tracing::warn!(
+                sandbox = %self.row.id,
+                error = &error as &dyn std::error::Error,
+                "the guest did not write its file systems out before it went to sleep"
+            );
+        }
+    }
+
+    /// Records a state. The record is durable when this returns.
+    pub(crate) async fn commit(&mut self, state: State) -> Result<(), Error> {
+        if let Some(sync) = self.disk_sync.take() {
+            sync.await
+                .map_err(Error::internal)?
+                .map_err(Error::internal)?;
+        }
+        let mut row = self.row.clone();
+        (row.status, row.thermal) = state.shown();
+        if state == State::Hot {
+            let process = self.machine()?.process();
+            row.machine =
+                Some(serde_json::to_string(&MachineRecord { process }).map_err(Error::internal)?);
+            row.reason = None;
+            row.stopped_at = None;
+        } else {
+            row.machine = None;
+            if matches!(state, State::Cold | State::Off) {
+                row.stopped_at = Some(Timestamp::now());
+            }
+        }
+        let written = row.clone();
+        self.ctx
+            .db(move |store| store.sandbox_update(&written))
+            .await?;
+        self.row = row;
+        Ok(())
+    }
+
+    async fn commit_snapshot(&mut self) -> Result<(), Error> {
+        let Material::Snapshot(snapshot) = &mut self.material else {
+            return Err(no_snapshot());
+        };
+        snapshot.status = SnapshotStatus::Ready;
+        let row = (**snapshot).clone();
+        self.ctx.db(move |store| store.snapshot_update(&row)).await
+    }
+
+    pub(super) fn machine(
+        &self,
+    ) -> Result<&std::sync::Arc<dyn bhatti_vmm::machine::Machine>, Error> {
+        self.machine
+            .as_ref()
+            .ok_or_else(|| Error::internal("the sandbox has no machine"))
+    }
+
+    fn link(&self) -> Result<&Link, Error> {
+        self.link
+            .as_ref()
+            .ok_or_else(|| Error::internal("the sandbox has no agent link"))
+    }
+
+    pub(super) fn snapshot(&self) -> Result<&bhatti_store::snapshot::SnapshotRow, Error> {
+        match &self.material {
+            Material::Snapshot(snapshot) => Ok(snapshot),
+            Material::None | Material::Image(_) => Err(no_snapshot()),
+        }
+    }
+}
+
+fn no_snapshot() -> Error {
+    Error::internal("the plan has no checkpoint")
+}

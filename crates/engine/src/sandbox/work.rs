@@ -1,0 +1,145 @@
+//! Runs plans: each step journalled, each failure unwound.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bhatti_guest::link::Link;
+use bhatti_host::process::ProcessId;
+use bhatti_image::image::Image;
+use bhatti_lifecycle::plan::{PlanKind, Step};
+use bhatti_lifecycle::state::State;
+use bhatti_store::journal::{OpId, Phase};
+use bhatti_store::sandbox::SandboxRow;
+use bhatti_store::snapshot::SnapshotRow;
+use bhatti_vmm::machine::Machine;
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
+use tracing::Instrument as _;
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::fault::Moment;
+
+/// What a plan works with besides the sandbox itself.
+pub(crate) enum Material {
+    /// Nothing.
+    None,
+    /// The image a new sandbox is made from.
+    Image(Box<Image>),
+    /// The checkpoint a new sandbox goes on from, or that is being taken.
+    Snapshot(Box<SnapshotRow>),
+}
+
+/// A sandbox and the plan it is in.
+pub(crate) struct Work {
+    pub(crate) ctx: Arc<Context>,
+    pub(crate) row: SandboxRow,
+    pub(crate) machine: Option<Arc<dyn Machine>>,
+    pub(crate) link: Option<Link>,
+    pub(crate) material: Material,
+    /// When the vCPUs were paused, while they are.
+    pub(super) paused_at: Option<Instant>,
+    /// A new disk being made durable while the machine boots.
+    pub(super) disk_sync: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+/// What is stored to find a machine again: the `machine` column.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct MachineRecord {
+    /// Its process.
+    pub(crate) process: ProcessId,
+}
+
+impl Work {
+    pub(crate) fn new(
+        ctx: Arc<Context>,
+        row: SandboxRow,
+        machine: Option<Arc<dyn Machine>>,
+    ) -> Self {
+        Self {
+            ctx,
+            row,
+            machine,
+            link: None,
+            material: Material::None,
+            paused_at: None,
+            disk_sync: None,
+        }
+    }
+
+    /// Its recorded state.
+    pub(crate) fn state(&self) -> State {
+        State::from_shown(self.row.status, self.row.thermal)
+    }
+
+    /// Runs a plan to its end, or unwinds it and gives the error that broke it.
+    pub(crate) async fn run(&mut self, kind: PlanKind) -> Result<(), Error> {
+        let span = tracing::info_span!("plan", kind = kind.as_str(), sandbox = %self.row.id);
+        self.run_steps(kind).instrument(span).await
+    }
+
+    async fn run_steps(&mut self, kind: PlanKind) -> Result<(), Error> {
+        let op = OpId::random();
+        let before = self.state();
+        let (id, subject) = (op.clone(), self.row.id.to_string());
+        let detail = match &self.material {
+            Material::Snapshot(snapshot) => serde_json::json!({ "snapshot": snapshot.id }),
+            Material::None | Material::Image(_) => serde_json::json!({}),
+        };
+        self.ctx
+            .db(move |store| store.journal_open(&id, kind.as_str(), &subject, &detail))
+            .await?;
+        let mut failure = None;
+        let mut begun = 0;
+        for (index, step) in kind.steps().iter().enumerate() {
+            begun = index + 1;
+            let result = self.take(&op, kind, index, *step).await;
+            if let Err(error) = result {
+                tracing::warn!(
+                    step = step.as_str(),
+                    error = &error as &dyn std::error::Error,
+                    "a step failed; the plan is unwound"
+                );
+                failure = Some(error);
+                break;
+            }
+        }
+        if failure.is_some() {
+            for step in kind.unwind(before, &kind.steps()[..begun]) {
+                if let Err(error) = self.perform(kind, step).await {
+                    // The others are tried all the same; what is left is found at the next start.
+                    tracing::error!(
+                        step = step.as_str(),
+                        error = &error as &dyn std::error::Error,
+                        "a step of the unwinding failed"
+                    );
+                }
+            }
+        }
+        self.ctx.db(move |store| store.journal_close(&op)).await?;
+        failure.map_or(Ok(()), Err)
+    }
+
+    async fn take(
+        &mut self,
+        op: &OpId,
+        kind: PlanKind,
+        index: usize,
+        step: Step,
+    ) -> Result<(), Error> {
+        let op = op.clone();
+        self.ctx
+            .db(move |store| store.journal_step(&op, index as u32, step.as_str(), Phase::Begun))
+            .await?;
+        self.ctx
+            .faults
+            .at(kind, step, Moment::Before)
+            .map_err(Error::internal)?;
+        let span = tracing::debug_span!("step", name = step.as_str());
+        self.perform(kind, step).instrument(span).await?;
+        self.ctx
+            .faults
+            .at(kind, step, Moment::After)
+            .map_err(Error::internal)
+    }
+}

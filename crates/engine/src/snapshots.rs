@@ -1,0 +1,137 @@
+//! Checkpoints.
+
+use bhatti_host::files;
+use bhatti_store::snapshot::{SnapshotRow, SnapshotStatus};
+use bhatti_types::id::{SnapshotId, UserId};
+use bhatti_types::name::SnapshotName;
+use jiff::Timestamp;
+
+use crate::context::Context;
+use crate::error::{Error, Kind};
+use crate::request::Caller;
+use crate::sandbox::actor::Handle;
+use crate::view::SnapshotView;
+
+fn view(row: SnapshotRow) -> SnapshotView {
+    SnapshotView {
+        id: row.id,
+        user: row.user,
+        name: row.name,
+        source: row.source_sandbox,
+        memory: row.memory,
+        disk_bytes: row.disk_bytes,
+        stall_ms: row.stall_ms,
+        created_at: row.created_at,
+    }
+}
+
+impl Context {
+    /// Takes a checkpoint of a sandbox.
+    pub(crate) async fn snapshot_create(
+        &self,
+        caller: &Caller,
+        source: &Handle,
+        name: SnapshotName,
+    ) -> Result<SnapshotView, Error> {
+        let user = self.user_row(&caller.user).await?;
+        let id = source.id.clone();
+        let recorded = self.db(move |store| store.sandbox_get(&id)).await?;
+        let Some(sandbox) = recorded else {
+            let name = source.now().view.name.to_string();
+            return Err(Error::NotFound {
+                kind: Kind::Sandbox,
+                name,
+            });
+        };
+        // At most the whole memory and what the disk holds now.
+        let disk = self
+            .layout
+            .sandbox(&sandbox.id)
+            .join(bhatti_vmm::machine::file::DISK);
+        let used = files::disk_usage(&disk).unwrap_or_default();
+        self.admit_disk(sandbox.memory.bytes() + used)?;
+        let row = SnapshotRow {
+            id: SnapshotId::random(),
+            user: sandbox.user,
+            name,
+            source_sandbox: sandbox.name,
+            source_id: sandbox.id,
+            status: SnapshotStatus::Creating,
+            cpus: sandbox.cpus,
+            memory: sandbox.memory,
+            disk: sandbox.disk,
+            image: sandbox.image,
+            env: sandbox.env,
+            labels: sandbox.labels,
+            run_as: sandbox.run_as,
+            workdir: sandbox.workdir,
+            kit: sandbox.kit,
+            engine: sandbox.engine,
+            accelerator: sandbox.accelerator,
+            stall_ms: 0,
+            disk_bytes: 0,
+            created_at: Timestamp::now(),
+        };
+        let (inserted, limit) = (row.clone(), user.max_snapshots);
+        self.db(move |store| store.snapshot_insert(&inserted, limit))
+            .await?;
+        let id = row.id.clone();
+        match source.checkpoint(row).await {
+            Ok(row) => Ok(view(row)),
+            Err(error) => {
+                // The plan unwinds itself; this is for one that did not come to begin.
+                crate::sandbox::remove_snapshot(self, id.clone()).await?;
+                self.db(move |store| store.snapshot_delete(&id)).await?;
+                Err(error)
+            }
+        }
+    }
+
+    pub(crate) async fn snapshot_list(&self, user: &UserId) -> Result<Vec<SnapshotView>, Error> {
+        let user = user.clone();
+        let rows = self
+            .db(move |store| store.snapshot_list(Some(&user)))
+            .await?;
+        let ready = rows
+            .into_iter()
+            .filter(|row| row.status == SnapshotStatus::Ready);
+        Ok(ready.map(view).collect())
+    }
+
+    pub(crate) async fn snapshot_get(
+        &self,
+        user: &UserId,
+        name: &SnapshotName,
+    ) -> Result<SnapshotView, Error> {
+        self.snapshot_row(user, name).await.map(view)
+    }
+
+    /// Deletes a checkpoint: first the record, so that what is half deleted is not shown.
+    pub(crate) async fn snapshot_delete(
+        &self,
+        user: &UserId,
+        name: &SnapshotName,
+    ) -> Result<(), Error> {
+        let row = self.snapshot_row(user, name).await?;
+        let id = row.id.clone();
+        self.db(move |store| store.snapshot_delete(&id)).await?;
+        crate::sandbox::remove_snapshot(self, row.id).await
+    }
+
+    /// A checkpoint that is ready.
+    pub(crate) async fn snapshot_row(
+        &self,
+        user: &UserId,
+        name: &SnapshotName,
+    ) -> Result<SnapshotRow, Error> {
+        let (user, wanted) = (user.clone(), name.clone());
+        let row = self
+            .db(move |store| store.snapshot_by_name(&user, &wanted))
+            .await?;
+        row.filter(|row| row.status == SnapshotStatus::Ready)
+            .ok_or_else(|| Error::NotFound {
+                kind: Kind::Snapshot,
+                name: name.to_string(),
+            })
+    }
+}
