@@ -43,7 +43,7 @@ pub fn build(spec: &MachineSpec, tsc_khz: Option<u64>) -> Vec<OsString> {
     args.flag("-S");
     args.pair(
         "-machine",
-        "microvm,acpi=on,pic=on,pit=on,rtc=on,isa-serial=on,memory-backend=ram0",
+        "microvm,acpi=on,pic=on,pit=on,rtc=on,isa-serial=on,suppress-vmdesc=on,memory-backend=ram0",
     );
     match spec.accelerator {
         Accelerator::Kvm => args.pair("-accel", "kvm").pair("-cpu", "host"),

@@ -1,0 +1,73 @@
+//! The guest kit and the base image that tests boot.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use bhatti_image::catalog::Catalog;
+use bhatti_image::kit::KitStore;
+
+/// Where builds are cached: `BHATTI_CACHE_DIR`, else `~/.cache/bhatti`.
+///
+/// # Panics
+/// If neither that nor `HOME` is set.
+pub fn cache() -> PathBuf {
+    std::env::var_os("BHATTI_CACHE_DIR").map_or_else(
+        || Path::new(&std::env::var_os("HOME").expect("HOME is set")).join(".cache/bhatti"),
+        PathBuf::from,
+    )
+}
+
+/// Puts the cached kit and base image into a data directory.
+///
+/// # Panics
+/// If they are not in the cache.
+pub fn install(data_dir: &Path) {
+    install_kit(data_dir);
+    let images = cache().join("images");
+    let newest = fs_err::read_dir(&images)
+        .expect("the base image is cached: run `cargo xtask base-image`")
+        .map(|entry| entry.expect("the cache is readable").path())
+        .filter(|path| {
+            path.file_name()
+                .and_then(OsStr::to_str)
+                .is_some_and(|name| name.starts_with("base-"))
+        })
+        .max_by_key(|path| path.metadata().and_then(|found| found.modified()).ok())
+        .expect("the base image is cached: run `cargo xtask base-image`");
+    let catalog = Catalog::open(data_dir.join("images")).expect("the catalog opens");
+    catalog
+        .install(&newest)
+        .expect("the base image is installed");
+}
+
+/// Puts only the cached kit into a data directory.
+///
+/// # Panics
+/// If it is not in the cache.
+pub fn install_kit(data_dir: &Path) {
+    let cached = KitStore::open(cache().join("kits")).expect("the kit cache opens");
+    let kit = cached
+        .current()
+        .expect("the guest kit is cached: run `cargo xtask guest-kit`");
+    let kits = KitStore::open(data_dir.join("kits")).expect("the kit store opens");
+    kits.install(&kit.dir).expect("the guest kit is installed");
+}
+
+/// The `bhatti` program of this build.
+///
+/// # Panics
+/// If it was not built.
+pub fn program() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own path");
+    // target/<profile>/deps/<test>
+    let built = test
+        .ancestors()
+        .nth(2)
+        .expect("a test lies in target/<profile>/deps");
+    let program = built.join("bhatti");
+    assert!(
+        program.exists(),
+        "{program:?} is not there: run `cargo build -p bhatti`"
+    );
+    program
+}
