@@ -34,6 +34,8 @@ pub const MAX_CHUNK: usize = 64 * 1024;
 pub const DEFAULT_TIMEOUT_SEC: u64 = 300;
 /// Longest time limit, in seconds.
 pub const MAX_TIMEOUT_SEC: u64 = 86_400;
+/// Exit code of a command that was ended because its time was up; that of coreutils' `timeout`.
+pub const EXIT_TIMED_OUT: i32 = 124;
 /// Most output that a buffered (not streamed) exec returns per stream, in bytes.
 pub const MAX_BUFFERED: usize = 10 * 1024 * 1024;
 
@@ -68,7 +70,7 @@ pub struct ExecRequest {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct ExecResult {
-    /// Exit code, or 128 + the signal that ended it.
+    /// Exit code, 128 + the signal that ended it, or [`EXIT_TIMED_OUT`].
     pub exit_code: i32,
     /// Standard output as text; bytes that are not UTF-8 are replaced, see `stdout_base64`.
     pub stdout: String,
@@ -124,7 +126,7 @@ pub enum ExecEvent {
     },
     /// The end of the command. The last line.
     Exit {
-        /// Exit code, or 128 + the signal.
+        /// Exit code, 128 + the signal, or [`EXIT_TIMED_OUT`].
         exit_code: i32,
         /// The signal that ended it.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,6 +6,8 @@ pub mod error;
 pub mod exec;
 pub mod host;
 pub mod image;
+pub mod openapi;
+pub mod routes;
 pub mod sandbox;
 pub mod snapshot;
 pub mod user;

@@ -105,6 +105,16 @@ pub struct ImageManifest {
     pub config: ImageConfig,
 }
 
+impl ImageManifest {
+    /// The manifest as it is written.
+    pub(crate) fn to_text(&self) -> Vec<u8> {
+        let text = serde_json::to_vec_pretty(self);
+        let mut text = text.expect("a struct of strings and numbers is always valid JSON");
+        text.push(b'\n');
+        text
+    }
+}
+
 /// An image on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {

@@ -112,6 +112,16 @@ pub struct KitManifest {
     pub inputs: String,
 }
 
+impl KitManifest {
+    /// The manifest as it is written.
+    pub(crate) fn to_text(&self) -> Vec<u8> {
+        let text = serde_json::to_vec_pretty(self);
+        let mut text = text.expect("a struct of strings and numbers is always valid JSON");
+        text.push(b'\n');
+        text
+    }
+}
+
 /// One guest kit on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kit {

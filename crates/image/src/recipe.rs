@@ -183,6 +183,7 @@ impl Recipe {
 
     /// Digest of everything the image is made of, in hexadecimal. `builder` is the version of
     /// what makes the image.
+    #[expect(clippy::missing_panics_doc, reason = "the expectation always holds")]
     pub fn digest(&self, builder: u32) -> String {
         let text = serde_json::to_vec(self).expect("strings and numbers are always valid JSON");
         let mut hasher = blake3::Hasher::new();
@@ -253,22 +254,22 @@ pub(crate) mod test {
             ("suite", |recipe| recipe.suite = "--help".to_owned()),
             ("package", |recipe| recipe.packages.push("a,b".to_owned())),
             ("path pattern", |recipe| {
-                recipe.exclude.push("/a b".to_owned())
+                recipe.exclude.push("/a b".to_owned());
             }),
             ("file", |recipe| {
-                recipe.files[0].path = "/etc/../../root".to_owned()
+                recipe.files[0].path = "/etc/../../root".to_owned();
             }),
             ("file mode", |recipe| {
-                recipe.files[0].mode = "u+s".to_owned()
+                recipe.files[0].mode = "u+s".to_owned();
             }),
             ("directory", |recipe| {
-                recipe.directories[0].path = "/it's".to_owned()
+                recipe.directories[0].path = "/it's".to_owned();
             }),
             ("file", |recipe| {
-                recipe.files[0].path = "/etc/$(id)".to_owned()
+                recipe.files[0].path = "/etc/$(id)".to_owned();
             }),
             ("owner", |recipe| {
-                recipe.directories[0].owner = "$(id)".to_owned()
+                recipe.directories[0].owner = "$(id)".to_owned();
             }),
         ];
         for (kind, change) in changes {

@@ -212,10 +212,7 @@ async fn make(
         created_at: Timestamp::now(),
         config: recipe.config.clone(),
     };
-    let mut text = serde_json::to_vec_pretty(&manifest)
-        .expect("a struct of strings and numbers is always valid JSON");
-    text.push(b'\n');
-    fs_err::write(work.join(MANIFEST), text).map_err(failed)?;
+    fs_err::write(work.join(MANIFEST), manifest.to_text()).map_err(failed)?;
     for name in [DISK, MANIFEST] {
         let path = work.join(name);
         files::sync_file(&path).map_err(failed)?;
@@ -271,9 +268,9 @@ fn mke2fs_args(tree: &Path, disk: &Path) -> Vec<String> {
         "-m",
         "1",
         // Without this the guest's kernel writes zeros over all inode tables in the background,
-        // in every machine anew. Here they are holes.
+        // in every machine anew. Here they are holes, as is the journal.
         "-E",
-        "lazy_itable_init=0,lazy_journal_init=0",
+        "lazy_itable_init=0,lazy_journal_init=1",
         "-d",
     ];
     let mut args: Vec<_> = words.into_iter().map(str::to_owned).collect();

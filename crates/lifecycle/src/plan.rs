@@ -212,10 +212,11 @@ impl PlanKind {
             Self::Boot if begun_with(S::CommitHot) => vec![S::KillMachine, S::CommitOff],
             // Nothing was given up yet: a cold image is still there.
             Self::Boot => vec![S::KillMachine],
-            Self::Wake if begun_with(S::Run) => Vec::new(),
+            Self::Wake | Self::Thaw if begun_with(S::Run) => vec![S::Run],
             Self::Wake if begun_with(S::CommitHot) => vec![S::KillMachine, S::CommitCold],
             Self::Wake => vec![S::KillMachine],
-            Self::Sleep if begun_with(S::KillMachine) => Vec::new(),
+            // Recorded as cold: the machine is paused for good.
+            Self::Sleep if begun_with(S::KillMachine) => vec![S::KillMachine],
             Self::Sleep => {
                 let mut steps = vec![S::RemoveCold];
                 if begun_with(S::CommitCold) {

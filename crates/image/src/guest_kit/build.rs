@@ -126,9 +126,7 @@ pub async fn build(inputs: &KitInputs, store: &KitStore) -> Result<Built, KitBui
         arch: "x86_64".to_owned(),
         inputs: digest,
     };
-    let mut text = serde_json::to_vec_pretty(&manifest)
-        .expect("a struct of strings and numbers is always valid JSON");
-    text.push(b'\n');
+    let text = manifest.to_text();
     for (name, bytes) in [(KERNEL, &kernel), (INITRD, &initrd), (MANIFEST, &text)] {
         fs_err::write(work.path().join(name), bytes).map_err(KitBuildError::Write)?;
     }
@@ -187,20 +185,22 @@ fn digest(inputs: &KitInputs, lohar: &[u8]) -> String {
 /// The kernel's release, from the name of its file.
 fn release(boot: &Path) -> Result<String, KitBuildError> {
     let names = fs_err::read_dir(boot).map_err(KitBuildError::Read)?;
-    let names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     names
-        .filter_map(|name| name.strip_prefix("vmlinuz-").map(str::to_owned))
-        .next()
+        .find_map(|name| name.strip_prefix("vmlinuz-").map(str::to_owned))
         .ok_or(KitBuildError::NoKernel)
 }
 
 #[cfg(test)]
 mod test {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
+
+    use bhatti_host::command::Command;
 
     use super::super::elf::test::file;
-    use super::super::modules::Module;
-    use super::{KitBuildError, KitInputs, build, initrd};
+    use super::super::modules::{self, Module};
+    use super::super::vmlinux;
+    use super::{Built, KitBuildError, KitInputs, build, initrd};
     use crate::kit::KitStore;
 
     #[test]
@@ -224,16 +224,85 @@ mod test {
         assert!(text.contains("dev/console"));
     }
 
+    /// A kernel package with all wanted modules, none of which needs another.
+    async fn kernel_package(dir: &Path) -> PathBuf {
+        let tree = dir.join("tree");
+        let modules = tree.join("lib/modules/6.1.0-1-cloud-amd64");
+        for sub in ["DEBIAN", "boot"] {
+            fs_err::create_dir_all(tree.join(sub)).unwrap();
+        }
+        fs_err::create_dir_all(modules.join("kernel")).unwrap();
+        let control = "Package: linux-image-1\nVersion: 1\nArchitecture: amd64\n\
+                       Maintainer: nobody <nobody@example.org>\nDescription: a test\n";
+        fs_err::write(tree.join("DEBIAN/control"), control).unwrap();
+        let vmlinuz = vmlinux::test::packed(b"\x7fELF kernel");
+        fs_err::write(tree.join("boot/vmlinuz-6.1.0-1-cloud-amd64"), vmlinuz).unwrap();
+        fs_err::write(modules.join("modules.builtin"), "").unwrap();
+        for name in modules::WANTED {
+            let path = modules.join("kernel").join(format!("{name}.ko"));
+            fs_err::write(path, file(1, b"depends=\0")).unwrap();
+        }
+        let deb = dir.join("linux-image-1_1_amd64.deb");
+        let build = Command::new("dpkg-deb").arg("--build").arg(&tree).arg(&deb);
+        build.run().await.unwrap();
+        deb
+    }
+
+    fn inputs(dir: &Path, kernel_package: PathBuf, lohar: &[u8]) -> KitInputs {
+        let path = dir.join("lohar");
+        fs_err::write(&path, lohar).unwrap();
+        let lohar_version = "0.1.0".to_owned();
+        KitInputs {
+            kernel_package,
+            lohar: path,
+            lohar_version,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_kit_is_built_once_and_again_when_the_agent_changes() {
+        if !Path::new("/usr/bin/dpkg-deb").exists() {
+            eprintln!("skipped: needs dpkg-deb");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let package = kernel_package(dir.path()).await;
+        let store = KitStore::open(dir.path().join("kits")).unwrap();
+
+        let first = inputs(dir.path(), package.clone(), &file(1, b"one"));
+        let Built::New(kit) = build(&first, &store).await.unwrap() else {
+            panic!("there was no kit before");
+        };
+        assert_eq!(fs_err::read(kit.kernel()).unwrap(), b"\x7fELF kernel");
+        assert_eq!(kit.manifest.kernel_version, "6.1.0-1-cloud-amd64");
+        let again = build(&first, &store).await.unwrap();
+        assert_eq!(again, Built::UpToDate(kit.clone()));
+
+        let second = inputs(dir.path(), package.clone(), &file(1, b"two"));
+        let newer = build(&second, &store).await.unwrap();
+        assert_ne!(newer.kit().id, kit.id);
+        assert_eq!(store.current().unwrap(), *newer.kit());
+        assert_eq!(
+            store.list().unwrap().len(),
+            2,
+            "the old kit stays for sleeping machines"
+        );
+
+        // The same bytes built elsewhere are the same kit.
+        let elsewhere = KitStore::open(dir.path().join("others")).unwrap();
+        let rebuilt = build(&second, &elsewhere).await.unwrap();
+        assert_eq!(rebuilt.kit().id, newer.kit().id);
+        assert_eq!(
+            fs_err::read_dir(store.dir()).unwrap().count(),
+            3,
+            "nothing half-made is left"
+        );
+    }
+
     #[tokio::test]
     async fn an_agent_that_needs_libraries_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let lohar = dir.path().join("lohar");
-        fs_err::write(&lohar, file(3, b"")).unwrap();
-        let inputs = KitInputs {
-            kernel_package: Path::new("/nonexistent.deb").to_owned(),
-            lohar,
-            lohar_version: "0.1.0".to_owned(),
-        };
+        let inputs = inputs(dir.path(), PathBuf::from("/nonexistent.deb"), &file(3, b""));
         let store = KitStore::open(dir.path().join("kits")).unwrap();
         let error = build(&inputs, &store).await.unwrap_err();
         assert!(matches!(error, KitBuildError::NotStatic { .. }), "{error}");

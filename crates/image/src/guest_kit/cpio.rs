@@ -185,7 +185,9 @@ mod test {
     fn the_order_of_adding_does_not_show() {
         let build = |paths: [&str; 3]| {
             let mut archive = Archive::new();
-            paths.iter().for_each(|path| archive.dir(path));
+            for path in paths {
+                archive.dir(path);
+            }
             archive.into_bytes()
         };
         assert_eq!(build(["a", "b", "a/b"]), build(["a/b", "a", "b"]));

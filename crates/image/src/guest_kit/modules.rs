@@ -85,7 +85,7 @@ pub fn gather(dir: &Path, wanted: &[&str]) -> Result<Vec<Module>, ModuleError> {
 pub fn order_file(modules: &[Module]) -> String {
     modules
         .iter()
-        .map(|module| format!("{}.ko\n", module.name))
+        .flat_map(|module| [module.name.as_str(), ".ko\n"])
         .collect()
 }
 

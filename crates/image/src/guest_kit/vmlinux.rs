@@ -129,8 +129,13 @@ fn u32_at(bytes: &[u8], at: usize) -> Result<u32, VmlinuxError> {
 }
 
 #[cfg(test)]
-mod test {
+pub(super) mod test {
     use super::{LZ4_LEGACY_BLOCK, LZ4_LEGACY_MAGIC, VmlinuxError, extract};
+
+    /// A bzImage that holds this kernel.
+    pub(in super::super) fn packed(kernel: &[u8]) -> Vec<u8> {
+        bzimage(&payload(kernel))
+    }
 
     /// A bzImage around a payload: the header fields that matter, four setup sectors.
     fn bzimage(payload: &[u8]) -> Vec<u8> {

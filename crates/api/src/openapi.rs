@@ -1,0 +1,328 @@
+//! The OpenAPI document, made from [`ROUTES`] and the types of the bodies.
+
+use utoipa::OpenApi;
+use utoipa::openapi::path::{
+    HttpMethod, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItem, PathsBuilder,
+};
+use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::response::{Response, ResponseBuilder};
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{Content, ContentBuilder, InfoBuilder, Ref, RefOr, Required, Schema};
+
+use crate::routes::{Auth, EXISTING_HEADER, Method, NDJSON, Operation, ROUTES, Route};
+use crate::{error, exec, host, image, sandbox, snapshot, user};
+
+/// Generation of the contract, told by `GET /version`.
+pub const API_VERSION: &str = "1";
+/// Name of the security scheme in the document.
+const TOKEN_SCHEME: &str = "token";
+
+/// Collects the schemas of the bodies.
+#[derive(OpenApi)]
+#[openapi(components(schemas(
+    error::ErrorBody,
+    exec::ExecDetached,
+    exec::ExecEvent,
+    exec::ExecRequest,
+    exec::ExecResult,
+    host::Health,
+    host::Version,
+    image::Image,
+    sandbox::CreateSandbox,
+    sandbox::Sandbox,
+    sandbox::StartSandbox,
+    sandbox::StatusBody,
+    snapshot::CreateSnapshot,
+    snapshot::ResumeSnapshot,
+    snapshot::Snapshot,
+    user::CreateUser,
+    user::CreatedUser,
+    user::RotatedKey,
+    user::User,
+)))]
+struct Schemas;
+
+/// What the document says of one operation.
+struct Description {
+    summary: &'static str,
+    body: Option<&'static str>,
+    replies: Vec<Reply>,
+}
+
+/// One answer of an operation that is a success.
+struct Reply {
+    status: &'static str,
+    what: &'static str,
+    body: Body,
+}
+
+/// The body of an answer.
+enum Body {
+    None,
+    One(&'static str),
+    Many(&'static str),
+    /// One of two as JSON, or lines of the third.
+    Exec(&'static str, &'static str, &'static str),
+}
+
+fn ok(body: Body) -> Reply {
+    Reply {
+        status: "200",
+        what: "success",
+        body,
+    }
+}
+
+fn made(body: Body) -> Reply {
+    Reply {
+        status: "201",
+        what: "made",
+        body,
+    }
+}
+
+fn describe(operation: Operation) -> Description {
+    let of = |summary, body, replies| Description {
+        summary,
+        body,
+        replies,
+    };
+    match operation {
+        Operation::Health => of(
+            "Whether the daemon is up",
+            None,
+            vec![ok(Body::One("Health"))],
+        ),
+        Operation::Version => of("What the daemon is", None, vec![ok(Body::One("Version"))]),
+        Operation::SandboxList => of(
+            "The caller's sandboxes",
+            None,
+            vec![ok(Body::Many("Sandbox"))],
+        ),
+        Operation::SandboxCreate => of(
+            "Makes a sandbox, or gives the one that has the name",
+            Some("CreateSandbox"),
+            vec![
+                made(Body::One("Sandbox")),
+                Reply {
+                    status: "200",
+                    what: "there already; has the header X-Bhatti-Existing",
+                    body: Body::One("Sandbox"),
+                },
+            ],
+        ),
+        Operation::SandboxGet => of(
+            "One sandbox, by id or name",
+            None,
+            vec![ok(Body::One("Sandbox"))],
+        ),
+        Operation::SandboxDestroy => of(
+            "Takes a sandbox away",
+            None,
+            vec![ok(Body::One("StatusBody"))],
+        ),
+        Operation::SandboxStop => of(
+            "Puts a sandbox to disk, memory and all",
+            None,
+            vec![ok(Body::One("Sandbox"))],
+        ),
+        Operation::SandboxStart => of(
+            "Wakes a sandbox",
+            Some("StartSandbox"),
+            vec![ok(Body::One("Sandbox"))],
+        ),
+        Operation::SandboxExec => of(
+            "Runs a command",
+            Some("ExecRequest"),
+            vec![ok(Body::Exec("ExecResult", "ExecDetached", "ExecEvent"))],
+        ),
+        Operation::SandboxExecWs => of(
+            "Runs a command over a WebSocket, with the subprotocol bhatti.exec.v1",
+            None,
+            vec![Reply {
+                status: "101",
+                what: "upgraded",
+                body: Body::None,
+            }],
+        ),
+        Operation::SandboxCheckpoint => of(
+            "Takes a checkpoint of a running sandbox, which goes on",
+            Some("CreateSnapshot"),
+            vec![made(Body::One("Snapshot"))],
+        ),
+        Operation::SnapshotList => of(
+            "The caller's checkpoints",
+            None,
+            vec![ok(Body::Many("Snapshot"))],
+        ),
+        Operation::SnapshotGet => of("One checkpoint", None, vec![ok(Body::One("Snapshot"))]),
+        Operation::SnapshotDelete => of(
+            "Deletes a checkpoint",
+            None,
+            vec![ok(Body::One("StatusBody"))],
+        ),
+        Operation::SnapshotResume => of(
+            "Makes a sandbox that goes on from a checkpoint",
+            Some("ResumeSnapshot"),
+            vec![made(Body::One("Sandbox"))],
+        ),
+        Operation::ImageList => of(
+            "Images the caller may use",
+            None,
+            vec![ok(Body::Many("Image"))],
+        ),
+        Operation::ImageGet => of("One image", None, vec![ok(Body::One("Image"))]),
+        Operation::UserList => of("All users", None, vec![ok(Body::Many("User"))]),
+        Operation::UserCreate => of(
+            "Makes a user; the answer holds its token",
+            Some("CreateUser"),
+            vec![made(Body::One("CreatedUser"))],
+        ),
+        Operation::UserGet => of("One user", None, vec![ok(Body::One("User"))]),
+        Operation::UserDelete => of(
+            "Deletes a user that has nothing left",
+            None,
+            vec![ok(Body::One("StatusBody"))],
+        ),
+        Operation::UserRotateKey => of(
+            "Gives a user a new token; the old one is void at once",
+            None,
+            vec![ok(Body::One("RotatedKey"))],
+        ),
+    }
+}
+
+/// Makes the document.
+pub fn document() -> utoipa::openapi::OpenApi {
+    let mut document = Schemas::openapi();
+    document.info = InfoBuilder::new()
+        .title("bhatti")
+        .version(API_VERSION)
+        .description(Some(
+            "Real virtual machines on demand, on one's own machine.",
+        ))
+        .build();
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme(
+        TOKEN_SCHEME,
+        SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)),
+    );
+    let paths = ROUTES.iter().fold(PathsBuilder::new(), |paths, route| {
+        paths.path(route.path, path_item(route))
+    });
+    document.paths = paths.build();
+    document
+}
+
+fn path_item(route: &Route) -> PathItem {
+    let description = describe(route.operation);
+    let mut operation = OperationBuilder::new()
+        .operation_id(Some(format!("{:?}", route.operation)))
+        .summary(Some(description.summary))
+        .parameters(Some(parameters(route)));
+    if let Some(schema) = description.body {
+        let body = RequestBodyBuilder::new()
+            .content("application/json", content(reference(schema)))
+            .required(Some(if body_may_be_missing(route.operation) {
+                Required::False
+            } else {
+                Required::True
+            }))
+            .build();
+        operation = operation.request_body(Some(body));
+    }
+    for reply in &description.replies {
+        operation = operation.response(reply.status, success(reply));
+    }
+    operation = operation.response(
+        "default",
+        ResponseBuilder::new()
+            .description("not a success")
+            .content("application/json", content(reference("ErrorBody")))
+            .build(),
+    );
+    operation = match route.auth {
+        Auth::Nobody => operation,
+        Auth::User | Auth::Admin => {
+            operation.security(SecurityRequirement::new(TOKEN_SCHEME, Vec::<String>::new()))
+        }
+    };
+    let method = match route.method {
+        Method::Get => HttpMethod::Get,
+        Method::Post => HttpMethod::Post,
+        Method::Delete => HttpMethod::Delete,
+    };
+    PathItem::new(method, operation)
+}
+
+/// Whether all fields of the body may be left out, and so the whole body.
+fn body_may_be_missing(operation: Operation) -> bool {
+    matches!(
+        operation,
+        Operation::SandboxCreate | Operation::SandboxStart | Operation::SnapshotResume
+    )
+}
+
+fn parameters(route: &Route) -> Vec<Parameter> {
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    let mut parameters: Vec<_> = ["id", "name"]
+        .into_iter()
+        .filter(|name| route.path.contains(&format!("{{{name}}}")))
+        .map(|name| {
+            ParameterBuilder::new()
+                .name(name)
+                .parameter_in(ParameterIn::Path)
+                .required(Required::True)
+                .schema(Some(text()))
+                .build()
+        })
+        .collect();
+    if route.operation == Operation::SandboxList {
+        parameters.push(
+            ParameterBuilder::new()
+                .name("label")
+                .parameter_in(ParameterIn::Query)
+                .description(Some("key=value; may be repeated, all must match"))
+                .required(Required::False)
+                .schema(Some(ArrayBuilder::new().items(text())))
+                .build(),
+        );
+    }
+    parameters
+}
+
+fn success(reply: &Reply) -> Response {
+    let mut response = ResponseBuilder::new().description(reply.what);
+    response = match &reply.body {
+        Body::None => response,
+        Body::One(schema) => response.content("application/json", content(reference(schema))),
+        Body::Many(schema) => response.content(
+            "application/json",
+            content(ArrayBuilder::new().items(reference(schema)).into()),
+        ),
+        Body::Exec(result, detached, line) => {
+            let either = utoipa::openapi::schema::OneOfBuilder::new()
+                .item(reference(result))
+                .item(reference(detached));
+            response
+                .content("application/json", content(either.into()))
+                .content(NDJSON, content(reference(line)))
+        }
+    };
+    if reply.status == "200" && reply.what.contains("already") {
+        let header = utoipa::openapi::header::HeaderBuilder::new()
+            .schema(ObjectBuilder::new().schema_type(Type::String))
+            .build();
+        response = response.header(EXISTING_HEADER, header);
+    }
+    response.build()
+}
+
+fn reference(schema: &str) -> RefOr<Schema> {
+    Ref::from_schema_name(schema).into()
+}
+
+fn content(schema: RefOr<Schema>) -> Content {
+    ContentBuilder::new().schema(Some(schema)).build()
+}

@@ -1,0 +1,132 @@
+//! The command line: flags of all commands and the list of commands.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands::completion::CompletionArgs;
+use crate::commands::config::ConfigCommand;
+use crate::commands::create::CreateArgs;
+use crate::commands::destroy::DestroyArgs;
+use crate::commands::exec::ExecArgs;
+use crate::commands::image::ImageCommand;
+use crate::commands::inspect::InspectArgs;
+use crate::commands::list::ListArgs;
+use crate::commands::serve::ServeArgs;
+use crate::commands::snapshot::SnapshotCommand;
+use crate::commands::start::StartArgs;
+use crate::commands::stop::StopArgs;
+use crate::commands::user::UserCommand;
+use crate::config::keys::{API_URL, AUTH_TOKEN, DATA_DIR};
+use crate::config::load::Flags;
+
+/// Real machines on demand, on your own Linux host.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bhatti",
+    version,
+    propagate_version = false,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) globals: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalArgs {
+    /// URL of the daemon, in place of the socket in the data directory
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// Token for the daemon
+    #[arg(long, global = true, value_name = "TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Data directory of the daemon on this host
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data_dir: Option<String>,
+    /// Print results as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = Colour::Auto)]
+    pub(crate) color: Colour,
+    /// Say on standard error what is asked of the daemon
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+}
+
+impl GlobalArgs {
+    /// The flags that are also keys of the configuration.
+    pub(crate) fn config_flags(&self) -> Flags {
+        let flags = [
+            (API_URL, &self.url),
+            (AUTH_TOKEN, &self.token),
+            (DATA_DIR, &self.data_dir),
+        ];
+        flags
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value.clone()?)))
+            .collect()
+    }
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Colour {
+    /// On terminals
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a sandbox
+    Create(CreateArgs),
+    /// List sandboxes
+    #[command(visible_alias = "ls")]
+    List(ListArgs),
+    /// Show one sandbox
+    #[command(visible_alias = "info")]
+    Inspect(InspectArgs),
+    /// Put a sandbox to disk, memory and all
+    Stop(StopArgs),
+    /// Wake a stopped sandbox
+    Start(StartArgs),
+    /// Take a sandbox away for good
+    #[command(visible_alias = "rm")]
+    Destroy(DestroyArgs),
+    /// Run a command in a sandbox
+    Exec(ExecArgs),
+    /// Take and use checkpoints of whole machines
+    #[command(subcommand, visible_alias = "snap")]
+    Snapshot(SnapshotCommand),
+    /// Look at images
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Manage the users of this host's daemon
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Log in to a daemon: try --url and --token, and keep them
+    ///
+    /// What is missing is asked for on a terminal. The file is ~/.bhatti/config.yaml, readable by
+    /// you alone.
+    Setup,
+    /// Show the versions of this program and of the daemon
+    Version,
+    /// Print a completion script for a shell
+    Completion(CompletionArgs),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Run the daemon
+    Serve(ServeArgs),
+    /// Print the reference of the command line as Markdown
+    #[command(hide = true)]
+    Reference,
+}

@@ -1,0 +1,74 @@
+//! `bhatti create`.
+
+use bhatti_api::sandbox::CreateSandbox;
+use bhatti_types::name::{ImageName, SandboxName};
+use clap::Args;
+
+use crate::failure::Failure;
+use crate::progress::with_progress;
+use crate::run::Context;
+use crate::values;
+
+/// Flags of `bhatti create`.
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// Its name; one is made up if there is none
+    #[arg(long, value_parser = values::name::<SandboxName>)]
+    name: Option<SandboxName>,
+    /// The image it is made from [default: base]
+    #[arg(long, value_parser = values::name::<ImageName>)]
+    image: Option<ImageName>,
+    /// vCPUs [default: 1]
+    #[arg(long, value_name = "COUNT", value_parser = values::cpus)]
+    cpus: Option<u64>,
+    /// Memory in MB [default: 1024]
+    #[arg(long, value_name = "MB", value_parser = values::memory)]
+    memory: Option<u64>,
+    /// Disk in MB [default: the image's own size]
+    #[arg(long, value_name = "MB", value_parser = values::disk)]
+    disk_size: Option<u64>,
+    /// Environment of every command in it; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// Label; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
+    /// User that commands run as [default: the image's own]
+    #[arg(long)]
+    user: Option<String>,
+}
+
+/// Makes a sandbox.
+pub(crate) async fn run(args: CreateArgs, context: &Context) -> Result<(), Failure> {
+    let new = CreateSandbox {
+        name: args.name.map(String::from),
+        image: args.image.map(String::from),
+        cpus: args.cpus.map(|count| count as f64),
+        memory_mb: args.memory,
+        disk_size_mb: args.disk_size,
+        env: values::env(&args.env)?,
+        labels: values::labels(&args.label)?,
+        user: args.user,
+    };
+    let what = match &new.name {
+        Some(name) => format!("creating sandbox {name}"),
+        None => "creating a sandbox".to_owned(),
+    };
+    let client = context.client();
+    let created = with_progress(&context.ui, what, client.sandbox_create(&new)).await?;
+    let sandbox = created.sandbox;
+    context.ui.show(&sandbox, || {
+        let name = &sandbox.name;
+        if created.existing {
+            return format!("sandbox/{name} unchanged (already exists)");
+        }
+        let disk = match new.disk_size_mb {
+            None | Some(0) => String::new(),
+            Some(_) => format!(", {} MB disk", sandbox.disk_size_mb),
+        };
+        format!(
+            "sandbox/{name} created ({} vCPU, {} MB{disk})",
+            sandbox.cpus, sandbox.memory_mb
+        )
+    })
+}

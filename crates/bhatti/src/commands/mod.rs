@@ -1,0 +1,17 @@
+//! The commands, one file each.
+
+pub(crate) mod completion;
+pub(crate) mod config;
+pub(crate) mod create;
+pub(crate) mod destroy;
+pub(crate) mod exec;
+pub(crate) mod image;
+pub(crate) mod inspect;
+pub(crate) mod list;
+pub(crate) mod serve;
+pub(crate) mod setup;
+pub(crate) mod snapshot;
+pub(crate) mod start;
+pub(crate) mod stop;
+pub(crate) mod user;
+pub(crate) mod version;

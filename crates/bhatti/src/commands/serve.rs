@@ -1,0 +1,222 @@
+//! `bhatti serve`.
+
+use std::fs::Permissions;
+use std::io::{self, IsTerminal as _};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::time::Duration;
+
+use bhatti_engine::config::EngineConfig;
+use bhatti_engine::engine::Engine;
+use bhatti_server::app::Options;
+use bhatti_server::serve::{Listeners, serve};
+use clap::Args;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::runtime::Builder;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::config::keys::{ACCELERATOR, LISTEN, LOG_LEVEL, QEMU};
+use crate::config::load::Flags;
+use crate::config::settings::{EngineChoice, Listen};
+use crate::failure::Failure;
+use crate::run::Context;
+use crate::signals::Signals;
+
+/// How long blocking work may take to end once everything else has.
+const LAST_LIMIT: Duration = Duration::from_secs(5);
+
+/// Flags of `bhatti serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// TCP address of the API; empty for the unix socket alone
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// What runs the guests' code: auto, kvm or tcg
+    #[arg(long, value_name = "NAME")]
+    accelerator: Option<String>,
+    /// The QEMU program
+    #[arg(long, value_name = "PROGRAM")]
+    qemu: Option<String>,
+    /// How much to log: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+impl ServeArgs {
+    /// The flags as keys of the configuration.
+    pub(crate) fn config_flags(&self) -> Flags {
+        let flags = [
+            (LISTEN, &self.listen),
+            (ACCELERATOR, &self.accelerator),
+            (QEMU, &self.qemu),
+            (LOG_LEVEL, &self.log_level),
+        ];
+        flags
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value.clone()?)))
+            .collect()
+    }
+}
+
+/// Runs the daemon until a signal ends it: the first lets requests in progress finish, the second
+/// does not wait for them.
+pub(crate) fn run(context: &Context) -> Result<(), Failure> {
+    let settings = &context.config.settings;
+    log_to_stderr(settings.log_level.level());
+    prepare_data_dir(&settings.data_dir)?;
+    let runtime = Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Failure::Io {
+            what: "start",
+            source,
+        })?;
+    let result = runtime.block_on(daemon(context));
+    runtime.shutdown_timeout(LAST_LIMIT);
+    result
+}
+
+async fn daemon(context: &Context) -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
+    let shutdown = CancellationToken::new();
+    let work = serve_until(context, shutdown.clone());
+    tokio::pin!(work);
+    let first = tokio::select! {
+        result = &mut work => return result,
+        signal = signals.next() => signal,
+    };
+    tracing::info!(signal = first, "stopping");
+    shutdown.cancel();
+    tokio::select! {
+        result = &mut work => result,
+        signal = signals.next() => Err(Failure::CutOff { signal }),
+    }
+}
+
+async fn serve_until(context: &Context, shutdown: CancellationToken) -> Result<(), Failure> {
+    let settings = &context.config.settings;
+    let socket = context.config.socket();
+    if UnixStream::connect(&socket).await.is_ok() {
+        return Err(Failure::Said {
+            message: format!(
+                "a daemon is already running on {}",
+                settings.data_dir.display()
+            ),
+            hint: Some("stop it first, or choose another --data-dir".to_owned()),
+        });
+    }
+    let tcp = match settings.listen {
+        Some(Listen(address)) => Some(listen_tcp(address).await?),
+        None => None,
+    };
+    let EngineChoice::Qemu = settings.engine;
+    let config = EngineConfig {
+        qemu: settings.qemu.clone(),
+        accelerator: settings.accelerator,
+        ..EngineConfig::new(settings.data_dir.clone())
+    };
+    let engine = tokio::select! {
+        engine = Engine::open(config) => engine.map_err(|source| Failure::Engine { source })?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
+    // The engine holds the data directory's lock, so a socket found now is a dead daemon's.
+    let result = match listen_unix(&socket) {
+        Ok(unix) => {
+            let address = tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
+            tracing::info!(
+                version = env!("CARGO_PKG_VERSION"),
+                socket = %socket.display(),
+                listen = address.map(tracing::field::display),
+                "ready",
+            );
+            let options = Options {
+                rate_limits: settings.rate_limit,
+                ..Options::default()
+            };
+            serve(engine.clone(), Listeners { unix, tcp }, options, shutdown)
+                .await
+                .map_err(|source| Failure::Serve {
+                    source: source.into(),
+                })
+        }
+        Err(failure) => Err(failure),
+    };
+    engine.close().await;
+    remove_socket(&socket).and(result)
+}
+
+async fn listen_tcp(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| Failure::Listen {
+            address: address.to_string(),
+            source,
+            hint: "choose another address with --listen, or none with --listen=",
+        })
+}
+
+fn listen_unix(socket: &Path) -> Result<UnixListener, Failure> {
+    remove_socket(socket)?;
+    let failed = |source| Failure::Listen {
+        address: socket.display().to_string(),
+        source,
+        hint: "the path of a socket has at most 107 bytes; choose a shorter --data-dir if it has more",
+    };
+    let listener = UnixListener::bind(socket).map_err(failed)?;
+    // The directory lets nobody else in; this holds even if somebody opens it.
+    fs_err::set_permissions(socket, Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Removes the daemon's socket, if it is there.
+fn remove_socket(socket: &Path) -> Result<(), Failure> {
+    match fs_err::remove_file(socket) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(Failure::Io {
+            what: "remove the socket of an earlier daemon",
+            source,
+        }),
+    }
+}
+
+/// Makes the data directory, or sees to it that it is private: it holds the memory of guests.
+fn prepare_data_dir(dir: &Path) -> Result<(), Failure> {
+    let failed = |source| Failure::Io {
+        what: "prepare the data directory",
+        source,
+    };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|source| Failure::File {
+            what: "make the data directory",
+            path: dir.to_owned(),
+            source,
+        })?;
+    let mode = fs_err::metadata(dir).map_err(failed)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        fs_err::set_permissions(dir, Permissions::from_mode(0o700)).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Logs to standard error: lines for people on a terminal, JSON elsewhere.
+fn log_to_stderr(level: tracing::Level) {
+    // What libraries say about their own insides is of use to nobody here unless it is a warning.
+    let filter = Targets::new()
+        .with_default(tracing::Level::WARN.min(level))
+        .with_target("bhatti", level);
+    let registry = tracing_subscriber::registry().with(filter);
+    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    if io::stderr().is_terminal() {
+        registry.with(layer).init();
+    } else {
+        registry.with(layer.json()).init();
+    }
+}

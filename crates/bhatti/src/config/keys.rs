@@ -1,0 +1,130 @@
+//! The keys of the configuration: declared once, for reading, showing and the reference.
+
+use crate::env;
+
+/// A key of the configuration.
+pub(crate) struct Key {
+    /// As in the files.
+    pub(crate) name: &'static str,
+    /// The variable that overrides it.
+    pub(crate) variable: &'static str,
+    /// The flag that overrides both, if there is one.
+    pub(crate) flag: Option<&'static str>,
+    /// How text from the environment is to be read.
+    pub(crate) form: Form,
+    /// Whether its value is shown.
+    pub(crate) shown: Shown,
+    /// What it is for.
+    pub(crate) help: &'static str,
+}
+
+/// How text from the environment is to be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As it is.
+    Text,
+    /// `true` or `false`.
+    Switch,
+}
+
+/// Whether a value may be shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// Yes.
+    Plainly,
+    /// No, only that there is one.
+    Redacted,
+}
+
+impl Key {
+    const fn new(name: &'static str, variable: &'static str, help: &'static str) -> Self {
+        Self {
+            name,
+            variable,
+            flag: None,
+            form: Form::Text,
+            shown: Shown::Plainly,
+            help,
+        }
+    }
+
+    const fn flag(self, flag: &'static str) -> Self {
+        Self {
+            flag: Some(flag),
+            ..self
+        }
+    }
+}
+
+/// Name of the key of the API's URL.
+pub(crate) const API_URL: &str = "api_url";
+/// Name of the key of the token.
+pub(crate) const AUTH_TOKEN: &str = "auth_token";
+/// Name of the key of the data directory.
+pub(crate) const DATA_DIR: &str = "data_dir";
+/// Name of the key of the engine.
+pub(crate) const ENGINE: &str = "engine";
+/// Name of the key of the rate limits.
+pub(crate) const RATE_LIMIT: &str = "rate_limit";
+/// Name of the key of the daemon's TCP address.
+pub(crate) const LISTEN: &str = "listen";
+/// Name of the key of the accelerator.
+pub(crate) const ACCELERATOR: &str = "accelerator";
+/// Name of the key of the QEMU program.
+pub(crate) const QEMU: &str = "qemu";
+/// Name of the key of the log level.
+pub(crate) const LOG_LEVEL: &str = "log_level";
+
+/// All keys, in the order they are shown.
+pub(crate) const KEYS: &[Key] = &[
+    Key::new(
+        API_URL,
+        env::URL,
+        "URL of the daemon; if empty, the socket in the data directory",
+    )
+    .flag("--url"),
+    Key {
+        shown: Shown::Redacted,
+        ..Key::new(AUTH_TOKEN, env::TOKEN, "token for the daemon")
+    }
+    .flag("--token"),
+    Key::new(
+        DATA_DIR,
+        env::DATA_DIR,
+        "where the daemon keeps everything and has its socket",
+    )
+    .flag("--data-dir"),
+    Key::new(ENGINE, env::ENGINE, "the virtual machine monitor: `qemu`"),
+    Key::new(
+        LISTEN,
+        env::LISTEN,
+        "TCP address of the API; if empty, the unix socket alone",
+    )
+    .flag("--listen"),
+    Key::new(ACCELERATOR, env::ACCELERATOR, "`auto`, `kvm` or `tcg`").flag("--accelerator"),
+    Key::new(QEMU, env::QEMU, "the QEMU program, looked up on the PATH").flag("--qemu"),
+    Key::new(
+        LOG_LEVEL,
+        env::LOG_LEVEL,
+        "`error`, `warn`, `info`, `debug` or `trace`",
+    )
+    .flag("--log-level"),
+    Key {
+        form: Form::Switch,
+        ..Key::new(
+            RATE_LIMIT,
+            env::RATE_LIMIT,
+            "whether users' requests are limited",
+        )
+    },
+];
+
+/// The key of a name.
+///
+/// # Panics
+/// If there is none, which a test of every flag would show.
+pub(crate) fn key(name: &'static str) -> &'static Key {
+    KEYS.iter()
+        .find(|key| key.name == name)
+        .expect("the names of keys are those declared above")
+}

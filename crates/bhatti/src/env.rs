@@ -1,0 +1,99 @@
+//! Every environment variable that `bhatti` looks at. They are read in one place, by
+//! [`crate::config::environment`].
+
+/// Address of the daemon's API.
+pub(crate) const URL: &str = "BHATTI_URL";
+/// Token for the daemon's API.
+pub(crate) const TOKEN: &str = "BHATTI_TOKEN";
+/// The data directory.
+pub(crate) const DATA_DIR: &str = "BHATTI_DATA_DIR";
+/// The engine.
+pub(crate) const ENGINE: &str = "BHATTI_ENGINE";
+/// The daemon's TCP address.
+pub(crate) const LISTEN: &str = "BHATTI_LISTEN";
+/// The accelerator.
+pub(crate) const ACCELERATOR: &str = "BHATTI_ACCELERATOR";
+/// The QEMU program.
+pub(crate) const QEMU: &str = "BHATTI_QEMU";
+/// How much the daemon logs.
+pub(crate) const LOG_LEVEL: &str = "BHATTI_LOG_LEVEL";
+/// Whether the daemon limits request rates.
+pub(crate) const RATE_LIMIT: &str = "BHATTI_RATE_LIMIT";
+/// One configuration file in place of the two.
+pub(crate) const CONFIG: &str = "BHATTI_CONFIG";
+/// The host's configuration file in place of the usual one.
+pub(crate) const SYSTEM_CONFIG: &str = "BHATTI_SYSTEM_CONFIG";
+/// Where `~` is.
+pub(crate) const HOME: &str = "HOME";
+/// No colour, <https://no-color.org>.
+pub(crate) const NO_COLOR: &str = "NO_COLOR";
+/// The kind of terminal; `dumb` has no colour.
+pub(crate) const TERM: &str = "TERM";
+
+/// A variable and what it is for, for the reference.
+pub(crate) struct Variable {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// What it does.
+    pub(crate) help: &'static str,
+}
+
+/// All variables, in the order of the reference.
+pub(crate) const VARIABLES: &[Variable] = &[
+    Variable {
+        name: URL,
+        help: "URL of the daemon, over `api_url`",
+    },
+    Variable {
+        name: TOKEN,
+        help: "token for the daemon, over `auth_token`",
+    },
+    Variable {
+        name: DATA_DIR,
+        help: "data directory, over `data_dir`",
+    },
+    Variable {
+        name: ENGINE,
+        help: "engine of `bhatti serve`, over `engine`",
+    },
+    Variable {
+        name: LISTEN,
+        help: "TCP address of `bhatti serve`, over `listen`",
+    },
+    Variable {
+        name: ACCELERATOR,
+        help: "accelerator of `bhatti serve`, over `accelerator`",
+    },
+    Variable {
+        name: QEMU,
+        help: "QEMU program of `bhatti serve`, over `qemu`",
+    },
+    Variable {
+        name: LOG_LEVEL,
+        help: "how much `bhatti serve` logs, over `log_level`",
+    },
+    Variable {
+        name: RATE_LIMIT,
+        help: "request limits of `bhatti serve`, over `rate_limit`",
+    },
+    Variable {
+        name: CONFIG,
+        help: "one configuration file that is read in place of the two",
+    },
+    Variable {
+        name: SYSTEM_CONFIG,
+        help: "the host's configuration file, in place of `/etc/bhatti/config.yaml`",
+    },
+    Variable {
+        name: HOME,
+        help: "where `~/.bhatti` is",
+    },
+    Variable {
+        name: NO_COLOR,
+        help: "no colour if it is not empty",
+    },
+    Variable {
+        name: TERM,
+        help: "no colour and no progress line if it is `dumb`",
+    },
+];

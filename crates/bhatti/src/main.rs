@@ -1,0 +1,24 @@
+//! `bhatti`: the daemon (`bhatti serve`) and the command line of its API.
+//!
+//! A run goes [`args`] -> [`config`] -> one of [`commands`] -> [`output`] or [`failure`].
+
+mod args;
+mod commands;
+mod config;
+mod env;
+mod failure;
+mod output;
+mod progress;
+mod prompt;
+mod pump;
+mod reference;
+mod run;
+mod signals;
+mod style;
+mod table;
+mod usage;
+mod values;
+
+fn main() -> std::process::ExitCode {
+    run::main()
+}

@@ -1,0 +1,18 @@
+//! What the command line says and does, against a daemon that is played by the test.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a fixture that cannot be set up fails its test"
+)]
+
+mod config;
+mod daemon;
+mod exec;
+mod fixture;
+mod help;
+mod results;
+mod setup;
+mod stage;
+mod terminal;
+mod wrong;

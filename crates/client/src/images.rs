@@ -1,0 +1,19 @@
+//! Calls about images.
+
+use bhatti_api::image::Image;
+
+use crate::client::{Call, Client, segment};
+use crate::error::Error;
+
+impl Client {
+    /// The images the caller may use.
+    pub async fn image_list(&self) -> Result<Vec<Image>, Error> {
+        self.fetch(Call::get("/images", "GET /images")).await
+    }
+
+    /// One image.
+    pub async fn image_get(&self, name: &str) -> Result<Image, Error> {
+        let path = format!("/images/{}", segment(name));
+        self.fetch(Call::get(path, "GET /images/{name}")).await
+    }
+}

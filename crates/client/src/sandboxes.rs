@@ -1,0 +1,104 @@
+//! Calls about sandboxes, but for running commands interactively, which is [`crate::exec`].
+
+use std::time::Duration;
+
+use bhatti_api::exec::{DEFAULT_TIMEOUT_SEC, ExecDetached, ExecRequest, ExecResult};
+use bhatti_api::sandbox::{CreateSandbox, Sandbox, StartSandbox, StatusBody};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::client::{CHANGE_TIMEOUT, Call, Client, segment};
+use crate::error::Error;
+
+/// What became of a create.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CreatedSandbox {
+    /// The sandbox.
+    pub sandbox: Sandbox,
+    /// Whether it was there already under that name.
+    pub existing: bool,
+}
+
+impl Client {
+    /// Makes a sandbox, or gives the one that has the name already.
+    pub async fn sandbox_create(&self, new: &CreateSandbox) -> Result<CreatedSandbox, Error> {
+        const WHAT: &str = "POST /sandboxes";
+        let reply = self.call(Call::post("/sandboxes", WHAT, new)).await?;
+        Ok(CreatedSandbox {
+            sandbox: reply.json(self.endpoint(), WHAT)?,
+            existing: reply.header("x-bhatti-existing") == Some("true"),
+        })
+    }
+
+    /// The caller's sandboxes that carry all of `labels`, each `key=value`.
+    pub async fn sandbox_list(&self, labels: &[String]) -> Result<Vec<Sandbox>, Error> {
+        let mut path = "/sandboxes".to_owned();
+        for (index, label) in labels.iter().enumerate() {
+            path.push(if index == 0 { '?' } else { '&' });
+            path.push_str("label=");
+            path.extend(utf8_percent_encode(label, NON_ALPHANUMERIC));
+        }
+        self.fetch(Call::get(path, "GET /sandboxes")).await
+    }
+
+    /// One sandbox, by name or id.
+    pub async fn sandbox_get(&self, sandbox: &str) -> Result<Sandbox, Error> {
+        let path = format!("/sandboxes/{}", segment(sandbox));
+        self.fetch(Call::get(path, "GET /sandboxes/{id}")).await
+    }
+
+    /// Takes a sandbox away.
+    pub async fn sandbox_destroy(&self, sandbox: &str) -> Result<StatusBody, Error> {
+        let path = format!("/sandboxes/{}", segment(sandbox));
+        self.fetch(Call::delete(path, "DELETE /sandboxes/{id}"))
+            .await
+    }
+
+    /// Puts a sandbox to disk, memory and all.
+    pub async fn sandbox_stop(&self, sandbox: &str) -> Result<Sandbox, Error> {
+        let path = format!("/sandboxes/{}/stop", segment(sandbox));
+        self.fetch(Call {
+            body: None,
+            ..Call::post(path, "POST /sandboxes/{id}/stop", &())
+        })
+        .await
+    }
+
+    /// Wakes a sandbox.
+    pub async fn sandbox_start(
+        &self,
+        sandbox: &str,
+        start: &StartSandbox,
+    ) -> Result<Sandbox, Error> {
+        let path = format!("/sandboxes/{}/start", segment(sandbox));
+        self.fetch(Call::post(path, "POST /sandboxes/{id}/start", start))
+            .await
+    }
+
+    /// Runs a command without standard input and gives all of its output at its end. Dropping the
+    /// future ends the command.
+    pub async fn exec(&self, sandbox: &str, request: &ExecRequest) -> Result<ExecResult, Error> {
+        self.fetch(exec_call(sandbox, request)).await
+    }
+
+    /// Starts a command and leaves it running; `request.detach` is meant to be set.
+    pub async fn exec_detached(
+        &self,
+        sandbox: &str,
+        request: &ExecRequest,
+    ) -> Result<ExecDetached, Error> {
+        self.fetch(exec_call(sandbox, request)).await
+    }
+}
+
+/// The daemon ends the command when its time is up, so the call gets longer than that.
+fn exec_call(sandbox: &str, request: &ExecRequest) -> Call {
+    let command = match request.timeout_sec {
+        None | Some(0) => DEFAULT_TIMEOUT_SEC,
+        Some(seconds) => seconds,
+    };
+    let path = format!("/sandboxes/{}/exec", segment(sandbox));
+    Call {
+        limit: CHANGE_TIMEOUT.saturating_add(Duration::from_secs(command)),
+        ..Call::post(path, "POST /sandboxes/{id}/exec", request)
+    }
+}

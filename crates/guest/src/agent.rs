@@ -1,0 +1,31 @@
+//! What an agent says of itself.
+
+use std::time::Duration;
+
+/// What the agent said in the handshake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentInfo {
+    /// Version of the protocol it speaks.
+    pub protocol: u32,
+    /// Its own version, such as `0.1.0`.
+    pub version: String,
+    /// Kernel release of the guest.
+    pub kernel: String,
+    /// Identity of the boot; the same in every copy made from one snapshot.
+    pub boot_id: String,
+}
+
+/// How the agent is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentStatus {
+    /// Its resident memory, in bytes.
+    pub rss_bytes: u64,
+    /// How long it has been running.
+    pub uptime: Duration,
+    /// Commands that run now, detached ones included.
+    pub running: u32,
+    /// Streams open on this link, the asking one included.
+    pub streams: u32,
+    /// How often it was given an identity.
+    pub generation: u64,
+}

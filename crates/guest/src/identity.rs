@@ -1,0 +1,26 @@
+//! What makes a guest itself and not the one it was copied from.
+
+use bhatti_types::env::Env;
+
+/// The identity given to a guest after its boot, and again after every restore.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Host name.
+    pub hostname: String,
+    /// Contents of `/etc/machine-id`: 32 hexadecimal digits. Left as it is if `None`.
+    pub machine_id: Option<String>,
+    /// Randomness of the host's, mixed into the guest's before anything else runs.
+    pub entropy: Vec<u8>,
+    /// Wall clock, in nanoseconds since 1970. The agent sets its clock to it.
+    pub unix_nanos: Option<u64>,
+    /// Environment of every command, under its own.
+    pub env: Env,
+    /// User that commands run as if they name none.
+    pub user: Option<String>,
+    /// Directory that commands start in if they name none.
+    pub cwd: Option<String>,
+    /// Grow the root file system to the size of its disk.
+    pub grow_root: bool,
+    /// This is a new machine and not one that goes on: whatever was another's is replaced.
+    pub fresh: bool,
+}

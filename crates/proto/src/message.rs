@@ -1,0 +1,353 @@
+//! The messages, written down as prost structs: field numbers are the contract.
+//!
+//! The first message on a stream is a [`Request`]; all the others are [`Reply`] from the agent
+//! and [`Control`] from the daemon. A stream that carries standard input has the raw bytes after
+//! its request and no further messages.
+//!
+//! | request | replies |
+//! |---|---|
+//! | `exec` | `refused`, or `started`, any number of `stdout` and `stderr`, `exited` |
+//! | `exec` with `detach` | `refused` or `detached` |
+//! | `stdin` | none; raw bytes from the daemon, whose end is the end of the input |
+//! | `status` | `status` |
+//! | `identity`, `sync`, `power_off`, `ping` | `done` or `refused` |
+//!
+//! The daemon resetting the stream of a running exec means that nobody wants it any more, and
+//! the agent kills it. The loss of the whole link does not mean that.
+
+use bytes::Bytes;
+
+/// What the agent says of itself in its ack.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct AgentHello {
+    /// Its own version, such as `0.1.0`.
+    #[prost(string, tag = "1")]
+    pub version: String,
+    /// Kernel release of the guest.
+    #[prost(string, tag = "2")]
+    pub kernel: String,
+    /// `/proc/sys/kernel/random/boot_id`.
+    #[prost(string, tag = "3")]
+    pub boot_id: String,
+}
+
+/// The first message on a stream, from the daemon.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Request {
+    /// What is asked for. Missing if the agent is older than the operation.
+    #[prost(oneof = "request::Op", tags = "1, 2, 3, 4, 5, 6, 7")]
+    pub op: Option<request::Op>,
+}
+
+/// Parts of [`Request`].
+pub mod request {
+    /// The operations.
+    #[derive(Clone, PartialEq, Eq, prost::Oneof)]
+    pub enum Op {
+        /// Run a command.
+        #[prost(message, tag = "1")]
+        Exec(super::Exec),
+        /// Carry the standard input of a command that was started before on the same link.
+        #[prost(message, tag = "2")]
+        Stdin(super::Stdin),
+        /// Take an identity.
+        #[prost(message, tag = "3")]
+        Identity(super::Identity),
+        /// Flush file systems.
+        #[prost(message, tag = "4")]
+        Sync(super::Sync),
+        /// Power off in good order.
+        #[prost(message, tag = "5")]
+        PowerOff(super::PowerOff),
+        /// Say something.
+        #[prost(message, tag = "6")]
+        Ping(super::Ping),
+        /// Say how it goes.
+        #[prost(message, tag = "7")]
+        Status(super::Status),
+    }
+}
+
+/// One environment variable.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Variable {
+    /// Its name: not empty, no `=`, no NUL.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Its value: no NUL.
+    #[prost(string, tag = "2")]
+    pub value: String,
+}
+
+/// A command.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Exec {
+    /// Program and arguments.
+    #[prost(string, repeated, tag = "1")]
+    pub argv: Vec<String>,
+    /// Environment over the agent's defaults.
+    #[prost(message, repeated, tag = "2")]
+    pub env: Vec<Variable>,
+    /// Working directory.
+    #[prost(string, optional, tag = "3")]
+    pub cwd: Option<String>,
+    /// User, as in `name`, `uid`, `name:group`, `uid:gid`.
+    #[prost(string, optional, tag = "4")]
+    pub user: Option<String>,
+    /// Time limit in milliseconds of the monotonic clock.
+    #[prost(uint64, optional, tag = "5")]
+    pub timeout_ms: Option<u64>,
+    /// Whether a `stdin` stream will follow; otherwise the command reads end of file.
+    #[prost(bool, tag = "6")]
+    pub stdin: bool,
+    /// Leave it to itself.
+    #[prost(message, optional, tag = "7")]
+    pub detach: Option<Detach>,
+}
+
+/// How a command is left to itself.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Detach {
+    /// File that takes the output; the agent chooses one if missing.
+    #[prost(string, optional, tag = "1")]
+    pub output_file: Option<String>,
+}
+
+/// The standard input of a command.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Stdin {
+    /// [`Started::exec`] of the command.
+    #[prost(uint64, tag = "1")]
+    pub exec: u64,
+}
+
+/// An identity.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Identity {
+    /// Host name.
+    #[prost(string, tag = "1")]
+    pub hostname: String,
+    /// 32 hexadecimal digits.
+    #[prost(string, optional, tag = "2")]
+    pub machine_id: Option<String>,
+    /// Randomness for the kernel's pool.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub entropy: Bytes,
+    /// Wall clock in nanoseconds since 1970.
+    #[prost(uint64, optional, tag = "4")]
+    pub unix_nanos: Option<u64>,
+    /// Environment of every command, under its own.
+    #[prost(message, repeated, tag = "5")]
+    pub env: Vec<Variable>,
+    /// User of commands that name none.
+    #[prost(string, optional, tag = "6")]
+    pub user: Option<String>,
+    /// Directory of commands that name none.
+    #[prost(string, optional, tag = "7")]
+    pub cwd: Option<String>,
+    /// Grow the root file system to its disk.
+    #[prost(bool, tag = "8")]
+    pub grow_root: bool,
+    /// A new machine, not one that goes on.
+    #[prost(bool, tag = "9")]
+    pub fresh: bool,
+}
+
+/// Asks for a flush of the file systems.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Sync {}
+
+/// Asks for an orderly power-off.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct PowerOff {}
+
+/// Asks for a sign of life.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Ping {}
+
+/// Asks how the agent is doing.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Status {}
+
+/// Further messages of the daemon on the stream of an exec.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Control {
+    /// What to do. Missing if the agent is older than the operation.
+    #[prost(oneof = "control::Op", tags = "1")]
+    pub op: Option<control::Op>,
+}
+
+/// Parts of [`Control`].
+pub mod control {
+    /// What to do.
+    #[derive(Clone, Copy, PartialEq, Eq, prost::Oneof)]
+    pub enum Op {
+        /// Send this signal to the process group.
+        #[prost(int32, tag = "1")]
+        Signal(i32),
+    }
+}
+
+/// Messages of the agent.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Reply {
+    /// What it says. Missing if the daemon is older than the agent.
+    #[prost(oneof = "reply::Op", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    pub op: Option<reply::Op>,
+}
+
+/// Parts of [`Reply`].
+pub mod reply {
+    use bytes::Bytes;
+
+    /// The answers.
+    #[derive(Clone, PartialEq, Eq, prost::Oneof)]
+    pub enum Op {
+        /// It is done.
+        #[prost(message, tag = "1")]
+        Done(super::Done),
+        /// It is not done, and will not be.
+        #[prost(message, tag = "2")]
+        Refused(super::Refused),
+        /// The command runs.
+        #[prost(message, tag = "3")]
+        Started(super::Started),
+        /// The command wrote this to its standard output.
+        #[prost(bytes = "bytes", tag = "4")]
+        Stdout(Bytes),
+        /// The command wrote this to its standard error.
+        #[prost(bytes = "bytes", tag = "5")]
+        Stderr(Bytes),
+        /// The command ended; the last message.
+        #[prost(message, tag = "6")]
+        Exited(super::Exited),
+        /// The command runs, left to itself.
+        #[prost(message, tag = "7")]
+        Detached(super::Detached),
+        /// How it goes.
+        #[prost(message, tag = "8")]
+        Status(super::StatusReply),
+    }
+}
+
+/// It is done.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Done {}
+
+/// A refusal.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Refused {
+    /// Its kind.
+    #[prost(enumeration = "RefusalKind", tag = "1")]
+    pub kind: i32,
+    /// One line for the user.
+    #[prost(string, tag = "2")]
+    pub message: String,
+}
+
+/// Kinds of refusals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum RefusalKind {
+    /// None of the others: the system failed to do it.
+    Failed = 0,
+    /// There is no such program.
+    NotFound = 1,
+    /// The file cannot be executed.
+    NotExecutable = 2,
+    /// There is no such user or group.
+    NoSuchUser = 3,
+    /// The working directory cannot be used.
+    BadCwd = 4,
+    /// The output file cannot be used.
+    BadOutput = 5,
+    /// The request is not well formed.
+    Invalid = 6,
+    /// A limit of the agent's is reached.
+    Busy = 7,
+    /// The agent does not know the operation.
+    Unsupported = 8,
+}
+
+/// A command runs.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Started {
+    /// Its process id.
+    #[prost(uint32, tag = "1")]
+    pub pid: u32,
+    /// The agent's name for it, never used again.
+    #[prost(uint64, tag = "2")]
+    pub exec: u64,
+}
+
+/// A command ended.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Exited {
+    /// Its exit code, if it ended by itself.
+    #[prost(int32, optional, tag = "1")]
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    #[prost(int32, optional, tag = "2")]
+    pub signal: Option<i32>,
+    /// The agent ended it because its time was up.
+    #[prost(bool, tag = "3")]
+    pub timed_out: bool,
+}
+
+/// A command runs, left to itself.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Detached {
+    /// Its process id.
+    #[prost(uint32, tag = "1")]
+    pub pid: u32,
+    /// The file that takes its output.
+    #[prost(string, tag = "2")]
+    pub output_file: String,
+}
+
+/// How the agent is doing.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct StatusReply {
+    /// Its resident memory in bytes.
+    #[prost(uint64, tag = "1")]
+    pub rss_bytes: u64,
+    /// How long it has been running, in milliseconds.
+    #[prost(uint64, tag = "2")]
+    pub uptime_ms: u64,
+    /// Commands that run now.
+    #[prost(uint32, tag = "3")]
+    pub running: u32,
+    /// Streams open on this link.
+    #[prost(uint32, tag = "4")]
+    pub streams: u32,
+    /// How often it was given an identity.
+    #[prost(uint64, tag = "5")]
+    pub generation: u64,
+}
+
+impl Request {
+    /// A request for one operation.
+    pub const fn new(op: request::Op) -> Self {
+        Self { op: Some(op) }
+    }
+}
+
+impl Reply {
+    /// An answer.
+    pub const fn new(op: reply::Op) -> Self {
+        Self { op: Some(op) }
+    }
+
+    /// The answer that something is done.
+    pub const fn done() -> Self {
+        Self::new(reply::Op::Done(Done {}))
+    }
+
+    /// A refusal.
+    pub fn refused(kind: RefusalKind, message: impl Into<String>) -> Self {
+        Self::new(reply::Op::Refused(Refused {
+            kind: kind.into(),
+            message: message.into(),
+        }))
+    }
+}

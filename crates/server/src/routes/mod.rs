@@ -1,0 +1,11 @@
+//! The handlers, one file for each resource.
+
+mod exec;
+mod host;
+mod images;
+mod sandboxes;
+mod snapshots;
+mod table;
+mod users;
+
+pub(crate) use table::handler;

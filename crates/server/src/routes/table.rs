@@ -1,0 +1,44 @@
+//! Which handler does which operation.
+
+use axum::handler::Handler;
+use axum::routing::{MethodRouter, delete, get, post};
+use bhatti_api::routes::{Method, Operation};
+
+use crate::app::App;
+use crate::routes::{exec, host, images, sandboxes, snapshots, users};
+
+/// The handler of a row of the table of routes.
+pub(crate) fn handler(method: Method, operation: Operation) -> MethodRouter<App> {
+    match operation {
+        Operation::Health => on(method, host::health),
+        Operation::Version => on(method, host::version),
+        Operation::SandboxList => on(method, sandboxes::list),
+        Operation::SandboxCreate => on(method, sandboxes::create),
+        Operation::SandboxGet => on(method, sandboxes::show),
+        Operation::SandboxDestroy => on(method, sandboxes::destroy),
+        Operation::SandboxStop => on(method, sandboxes::stop),
+        Operation::SandboxStart => on(method, sandboxes::start),
+        Operation::SandboxExec => on(method, exec::run),
+        Operation::SandboxExecWs => on(method, exec::run_on_websocket),
+        Operation::SandboxCheckpoint => on(method, sandboxes::checkpoint),
+        Operation::SnapshotList => on(method, snapshots::list),
+        Operation::SnapshotGet => on(method, snapshots::show),
+        Operation::SnapshotDelete => on(method, snapshots::remove),
+        Operation::SnapshotResume => on(method, snapshots::resume),
+        Operation::ImageList => on(method, images::list),
+        Operation::ImageGet => on(method, images::show),
+        Operation::UserList => on(method, users::list),
+        Operation::UserCreate => on(method, users::create),
+        Operation::UserGet => on(method, users::show),
+        Operation::UserDelete => on(method, users::remove),
+        Operation::UserRotateKey => on(method, users::rotate_key),
+    }
+}
+
+fn on<H: Handler<T, App>, T: 'static>(method: Method, handler: H) -> MethodRouter<App> {
+    match method {
+        Method::Get => get(handler),
+        Method::Post => post(handler),
+        Method::Delete => delete(handler),
+    }
+}

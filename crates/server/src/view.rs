@@ -1,0 +1,74 @@
+//! From what the engine shows to the bodies of answers.
+
+use bhatti_api::image::Image;
+use bhatti_api::sandbox::Sandbox;
+use bhatti_api::snapshot::Snapshot;
+use bhatti_api::user::User;
+use bhatti_engine::view::{ImageView, SandboxView, SnapshotView, UserView};
+use jiff::Timestamp;
+
+/// RFC 3339 with exactly three digits of a second, as in the store.
+fn time(time: Timestamp) -> String {
+    format!("{time:.3}")
+}
+
+pub(crate) fn sandbox(view: SandboxView) -> Sandbox {
+    Sandbox {
+        id: view.id.into(),
+        name: view.name.into(),
+        status: view.status.as_str().to_owned(),
+        thermal: view.thermal.as_str().to_owned(),
+        reason: view.reason,
+        engine: view.engine.to_owned(),
+        accelerator: view.accelerator,
+        ip: String::new(),
+        urls: Vec::new(),
+        cpus: f64::from(view.cpus.get()),
+        memory_mb: view.memory.into(),
+        disk_size_mb: view.disk.into(),
+        image: view.image.into(),
+        labels: view.labels.into(),
+        user: view.run_as,
+        resumed_from: view.resumed_from.map(String::from),
+        created_by: view.user.into(),
+        created_at: time(view.created_at),
+        stopped_at: view.stopped_at.map(time),
+    }
+}
+
+pub(crate) fn snapshot(view: SnapshotView) -> Snapshot {
+    Snapshot {
+        id: view.id.into(),
+        user_id: view.user.into(),
+        name: view.name.into(),
+        source_sandbox: view.source.into(),
+        size_mb: view.memory.into(),
+        disk_bytes: view.disk_bytes,
+        stall_ms: view.stall_ms,
+        created_at: time(view.created_at),
+    }
+}
+
+pub(crate) fn image(view: ImageView) -> Image {
+    Image {
+        id: view.id.into(),
+        // All images are the host's so far.
+        user_id: String::new(),
+        name: view.name.into(),
+        source: view.source,
+        size_mb: view.size_mb,
+        created_at: time(view.created_at),
+    }
+}
+
+pub(crate) fn user(view: UserView) -> User {
+    User {
+        id: view.id.into(),
+        name: view.name.into(),
+        max_sandboxes: view.max_sandboxes,
+        max_cpus_per_sandbox: view.max_cpus_per_sandbox,
+        max_memory_mb_per_sandbox: view.max_memory_mb_per_sandbox,
+        max_snapshots: view.max_snapshots,
+        created_at: time(view.created_at),
+    }
+}

@@ -1,0 +1,94 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::environment::Environment;
+use crate::{base_image, guest_kit, packages, quickstart, run, test};
+
+/// Tasks of the bhatti project.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Install the distribution packages that are missing.
+    Packages,
+    /// Build the guest kit: kernel, modules and agent.
+    GuestKit {
+        /// Install the kit into this data directory.
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+        /// Look for a newer kernel.
+        #[arg(long)]
+        refresh: bool,
+    },
+    /// Build the image `base`.
+    BaseImage {
+        /// Install the image into this data directory.
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+    },
+    /// From nothing to a running daemon with machines in it.
+    Quickstart {
+        /// The data directory; `~/.bhatti` if not given.
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+    },
+    /// Check formatting and lints, and run all tests.
+    Test {
+        /// Run the tests only.
+        #[arg(long)]
+        no_lint: bool,
+        /// Arguments for `cargo nextest run`, such as a filter.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        nextest: Vec<String>,
+    },
+}
+
+/// Runs the task of the command line.
+pub(crate) fn main() -> ExitCode {
+    let args = Args::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let result = runtime
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(perform(args.task)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            run::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn perform(task: Task) -> anyhow::Result<()> {
+    let environment = Environment::read()?;
+    match task {
+        Task::Packages => packages::install(&environment).await,
+        Task::GuestKit { data_dir, refresh } => {
+            let refresh = guest_kit::refresh(refresh);
+            guest_kit::build(&environment, refresh, data_dir.as_deref())
+                .await
+                .map(drop)
+        }
+        Task::BaseImage { data_dir } => base_image::build(&environment, data_dir.as_deref()).await,
+        Task::Quickstart { data_dir } => quickstart::run(&environment, data_dir).await,
+        Task::Test { no_lint, nextest } => {
+            let lints = if no_lint {
+                test::Lints::Skip
+            } else {
+                test::Lints::Check
+            };
+            test::run(&environment, lints, &nextest).await
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Builds the image `base`.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use bhatti_image::catalog::Catalog;
+use bhatti_image::recipe::Recipe;
+use bhatti_image::recipe_build::{self, BuiltImage, Privilege};
+
+use crate::environment::Environment;
+use crate::run;
+
+/// Builds the image into the cache, and installs it into a data directory if one is given.
+pub(crate) async fn build(
+    environment: &Environment,
+    data_dir: Option<&Path>,
+) -> anyhow::Result<()> {
+    let began = run::step("image `base`");
+    let recipe = Recipe::read(&environment.root.join("images/base/recipe.yaml"))?;
+    let cache = environment.cache.join("images");
+    let privilege = Privilege::of_this_process();
+    run::say(&format!(
+        "    {} packages of Debian {}",
+        recipe.packages.len(),
+        recipe.suite
+    ));
+    let built = recipe_build::build(&recipe, &cache, privilege, &environment.proxies).await?;
+    let what = match built {
+        BuiltImage::UpToDate { .. } => "up to date",
+        BuiltImage::New { .. } => "built",
+    };
+    let used = bhatti_host::files::disk_usage(&built.image().disk)? >> 20;
+    let size = built.image().size_mb;
+    run::done(
+        began,
+        &format!("base {what}: {size} MB, of which {used} MB are used"),
+    );
+    // Several recipes may have their image in the cache; tests take the newest.
+    fs_err::File::open(built.dir())?.set_modified(SystemTime::now())?;
+    if let Some(data_dir) = data_dir {
+        Catalog::open(data_dir.join("images"))?.install(built.dir())?;
+        run::say(&format!("    installed into {}", data_dir.display()));
+    }
+    Ok(())
+}

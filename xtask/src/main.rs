@@ -1,0 +1,25 @@
+//! The project's own tasks: `cargo xtask COMMAND`.
+//!
+//! | to do this | run | in |
+//! |---|---|---|
+//! | have a daemon with a machine in it | `cargo xtask quickstart` | [`quickstart`] |
+//! | check everything, as CI does | `cargo xtask test` | [`test`] |
+//! | build the guest kit | `cargo xtask guest-kit` | [`guest_kit`] |
+//! | build the image `base` | `cargo xtask base-image` | [`base_image`] |
+//! | install what the host lacks | `cargo xtask packages` | [`packages`] |
+//!
+//! Results are kept in `~/.cache/bhatti`. Each command does only what is not done yet.
+
+mod args;
+mod base_image;
+mod environment;
+mod guest_kit;
+mod packages;
+mod quickstart;
+mod run;
+mod skips;
+mod test;
+
+fn main() -> std::process::ExitCode {
+    args::main()
+}
