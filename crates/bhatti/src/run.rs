@@ -97,8 +97,8 @@ fn run(cli: Cli, ui: &Ui, environment: Environment) -> Result<ExitCode, Failure>
         config,
         environment,
     };
-    if let Command::Serve(_) = cli.command {
-        return serve::run(&context).map(|()| ExitCode::SUCCESS);
+    if let Command::Serve(args) = &cli.command {
+        return serve::run(args, &context).map(|()| ExitCode::SUCCESS);
     }
     if cli.globals.verbose {
         say_calls();

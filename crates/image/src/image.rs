@@ -229,6 +229,13 @@ pub(crate) mod test {
     }
 
     #[test]
+    fn the_manifest_is_read_and_written_as_the_contract_has_it() {
+        let golden = include_str!("../../../contracts/image-v1.json");
+        let manifest: ImageManifest = serde_json::from_str(golden).unwrap();
+        assert_eq!(String::from_utf8(manifest.to_text()).unwrap(), golden);
+    }
+
+    #[test]
     fn an_image_of_a_later_format_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let mut manifest = write_image(dir.path(), "base", "d");

@@ -400,6 +400,13 @@ mod test {
     }
 
     #[test]
+    fn the_manifest_is_read_and_written_as_the_contract_has_it() {
+        let golden = include_str!("../../../contracts/kit-v1.json");
+        let manifest: KitManifest = serde_json::from_str(golden).unwrap();
+        assert_eq!(String::from_utf8(manifest.to_text()).unwrap(), golden);
+    }
+
+    #[test]
     fn an_id_cannot_lead_out_of_the_store() {
         for text in [
             "",

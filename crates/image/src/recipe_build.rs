@@ -100,6 +100,9 @@ pub enum RecipeBuildError {
     /// The host cannot check Debian's signatures.
     #[error("{KEYRING} is missing; install the package `debian-archive-keyring`")]
     NoKeyring,
+    /// This is not root, and there is no `sudo`.
+    #[error("making an image needs root or `sudo`, for the ownership of its files")]
+    NoPrivilege,
     /// A program failed.
     #[error("failed to {step}")]
     Program {
@@ -182,10 +185,12 @@ async fn make(
         source,
     };
     let run = async |step, command: Command| {
-        command
-            .run()
-            .await
-            .map_err(|source| RecipeBuildError::Program { step, source })
+        command.run().await.map_err(|source| match source {
+            CommandError::NotFound { program } if program == "sudo" => {
+                RecipeBuildError::NoPrivilege
+            }
+            source => RecipeBuildError::Program { step, source },
+        })
     };
     let (tree, disk) = (work.join("root"), work.join(DISK));
     let hook = stage(recipe, &work.join("stage")).map_err(failed)?;

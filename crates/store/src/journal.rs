@@ -200,6 +200,8 @@ impl Txn<'_> {
     }
 }
 
+/// The journal outlives the daemon, not a crash of the host: then no machine is left that it could
+/// tell about. So its writes are not synced, which would cost several milliseconds a step.
 impl Store {
     /// [`Txn::journal_open`] on its own.
     pub fn journal_open(
@@ -209,7 +211,7 @@ impl Store {
         subject: &str,
         detail: &serde_json::Value,
     ) -> Result<(), StoreError> {
-        self.write(|txn| txn.journal_open(op, kind, subject, detail))
+        self.write_relaxed(|txn| txn.journal_open(op, kind, subject, detail))
     }
 
     /// [`Txn::journal_step`] on its own.
@@ -220,12 +222,12 @@ impl Store {
         name: &str,
         phase: Phase,
     ) -> Result<(), StoreError> {
-        self.write(|txn| txn.journal_step(op, index, name, phase))
+        self.write_relaxed(|txn| txn.journal_step(op, index, name, phase))
     }
 
     /// [`Txn::journal_close`] on its own.
     pub fn journal_close(&self, op: &OpId) -> Result<(), StoreError> {
-        self.write(|txn| txn.journal_close(op))
+        self.write_relaxed(|txn| txn.journal_close(op))
     }
 
     /// [`Txn::journal_pending`] on its own.

@@ -77,6 +77,24 @@ impl Store {
         self.transaction(TransactionBehavior::Immediate, body)
     }
 
+    /// [`Store::write`] without waiting for the disk: what was written outlives this process, and
+    /// a crash of the host only once a later [`Store::write`] was committed.
+    pub(crate) fn write_relaxed<T>(
+        &self,
+        body: impl FnOnce(&Txn<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut connection = self.lock();
+        let set = |connection: &Connection, level: &str| {
+            connection
+                .pragma_update(None, "synchronous", level)
+                .map_err(StoreError::sql("set how durable a write is"))
+        };
+        set(&connection, "NORMAL")?;
+        let result = Self::run(&mut connection, TransactionBehavior::Immediate, body);
+        set(&connection, "FULL")?;
+        result
+    }
+
     /// Runs `body` over one consistent view of the database.
     pub fn read<T>(
         &self,
@@ -90,7 +108,14 @@ impl Store {
         behavior: TransactionBehavior,
         body: impl FnOnce(&Txn<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut connection = self.lock();
+        Self::run(&mut self.lock(), behavior, body)
+    }
+
+    fn run<T>(
+        connection: &mut Connection,
+        behavior: TransactionBehavior,
+        body: impl FnOnce(&Txn<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let raw = connection
             .transaction_with_behavior(behavior)
             .map_err(StoreError::sql("begin a transaction"))?;

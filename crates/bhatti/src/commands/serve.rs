@@ -5,10 +5,12 @@ use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bhatti_engine::config::EngineConfig;
 use bhatti_engine::engine::Engine;
+use bhatti_engine::fault::{BadFaultPoint, FaultPoint, Faults, NoFaults};
 use bhatti_server::app::Options;
 use bhatti_server::serve::{Listeners, serve};
 use clap::Args;
@@ -44,6 +46,9 @@ pub(crate) struct ServeArgs {
     /// How much to log: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
+    /// A fault to put into a workflow, for tests: PLAN:STEP:before|after:fail|abort
+    #[arg(long, hide = true, value_name = "FAULT")]
+    fault: Option<String>,
 }
 
 impl ServeArgs {
@@ -64,7 +69,8 @@ impl ServeArgs {
 
 /// Runs the daemon until a signal ends it: the first lets requests in progress finish, the second
 /// does not wait for them.
-pub(crate) fn run(context: &Context) -> Result<(), Failure> {
+pub(crate) fn run(args: &ServeArgs, context: &Context) -> Result<(), Failure> {
+    let faults = faults(args)?;
     let settings = &context.config.settings;
     log_to_stderr(settings.log_level.level());
     prepare_data_dir(&settings.data_dir)?;
@@ -75,15 +81,29 @@ pub(crate) fn run(context: &Context) -> Result<(), Failure> {
             what: "start",
             source,
         })?;
-    let result = runtime.block_on(daemon(context));
+    let result = runtime.block_on(daemon(context, faults));
     runtime.shutdown_timeout(LAST_LIMIT);
     result
 }
 
-async fn daemon(context: &Context) -> Result<(), Failure> {
+/// The faults that were asked for: none, but in tests.
+fn faults(args: &ServeArgs) -> Result<Arc<dyn Faults>, Failure> {
+    match &args.fault {
+        None => Ok(Arc::new(NoFaults)),
+        Some(text) => {
+            let point: FaultPoint = text.parse().map_err(|error: BadFaultPoint| Failure::Said {
+                message: error.to_string(),
+                hint: None,
+            })?;
+            Ok(Arc::new(point))
+        }
+    }
+}
+
+async fn daemon(context: &Context, faults: Arc<dyn Faults>) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let shutdown = CancellationToken::new();
-    let work = serve_until(context, shutdown.clone());
+    let work = serve_until(context, faults, shutdown.clone());
     tokio::pin!(work);
     let first = tokio::select! {
         result = &mut work => return result,
@@ -97,7 +117,11 @@ async fn daemon(context: &Context) -> Result<(), Failure> {
     }
 }
 
-async fn serve_until(context: &Context, shutdown: CancellationToken) -> Result<(), Failure> {
+async fn serve_until(
+    context: &Context,
+    faults: Arc<dyn Faults>,
+    shutdown: CancellationToken,
+) -> Result<(), Failure> {
     let settings = &context.config.settings;
     let socket = context.config.socket();
     if UnixStream::connect(&socket).await.is_ok() {
@@ -117,6 +141,7 @@ async fn serve_until(context: &Context, shutdown: CancellationToken) -> Result<(
     let config = EngineConfig {
         qemu: settings.qemu.clone(),
         accelerator: settings.accelerator,
+        faults,
         ..EngineConfig::new(settings.data_dir.clone())
     };
     let engine = tokio::select! {

@@ -369,6 +369,10 @@ impl Actor {
         tracing::warn!(sandbox = %self.work.row.id, log, "the machine ended by itself");
         self.work.machine = None;
         self.work.link = None;
+        if !self.work.state().has_machine() {
+            // It was to be ended, and its memory is safe or given up already.
+            return;
+        }
         self.work.row.reason = Some(
             "the machine ended by itself (powered off from inside, or its VMM was killed); \
              it boots from its disk at the next start"
