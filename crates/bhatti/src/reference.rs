@@ -67,8 +67,8 @@ fn command(text: &mut String, command_of: &mut Command, is_root: bool) {
     let mut shown = command_of.clone();
     if !is_root {
         shown = shown.mut_args(|arg| {
-            let global = arg.is_global_set();
-            arg.hide(global)
+            let hidden = arg.is_global_set() || arg.is_hide_set();
+            arg.hide(hidden)
         });
     }
     let help = shown.render_long_help().to_string();

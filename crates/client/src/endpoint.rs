@@ -103,22 +103,22 @@ impl FromStr for Endpoint {
         if uri.query().is_some() || !matches!(uri.path(), "" | "/") {
             return Err(refuse("it must end after the host and the port"));
         }
-        let host = uri.host().unwrap_or_default();
-        let host = host
+        let bracketed = uri.host().unwrap_or_default();
+        let host = bracketed
             .strip_prefix('[')
-            .and_then(|h| h.strip_suffix(']'))
-            .unwrap_or(host);
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(bracketed);
         if host.is_empty() {
             return Err(refuse("it names no host"));
         }
-        let port = match uri.port() {
-            Some(port) => port.as_u16(),
-            None if uri
-                .authority()
-                .is_some_and(|authority| authority.as_str().ends_with(':')) =>
-            {
-                return Err(refuse("the port is missing after the colon"));
-            }
+        // What follows the host: `Uri` itself passes over a port that is out of range.
+        let rest = uri
+            .authority()
+            .and_then(|authority| authority.as_str().strip_prefix(bracketed));
+        let port = match rest.unwrap_or_default().strip_prefix(':') {
+            Some(port) => port
+                .parse()
+                .map_err(|_| refuse("the port must be a number up to 65535"))?,
             None => default_port,
         };
         let authority = Authority {

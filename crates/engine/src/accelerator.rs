@@ -13,6 +13,7 @@ use bhatti_host::{facts, files};
 use bhatti_image::kit::Kit;
 use bhatti_types::id::{DataDirId, SandboxId};
 use bhatti_types::size::{MemoryMb, Vcpus};
+use bhatti_vmm::error::VmmError;
 use bhatti_vmm::machine::{Accelerator, MachineSpec, Vmm, file};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
@@ -102,7 +103,12 @@ async fn find(
     }
     let (accelerator, reason) = match probe(vmm, layout, data_dir, kit).await {
         Ok(()) => (Accelerator::Kvm, "a guest booted under KVM".to_owned()),
-        Err(reason) => (Accelerator::Tcg, reason),
+        Err(Probe::Refuted(reason)) => (Accelerator::Tcg, reason),
+        Err(Probe::Unclear(reason)) => {
+            // Asked again by the next daemon: this says nothing about the host's KVM.
+            tracing::warn!(%reason, "KVM could not be tried; machines run in software emulation");
+            return Ok(Accelerator::Tcg);
+        }
     };
     if accelerator == Accelerator::Tcg {
         tracing::warn!(%reason, "KVM does not work on this host; machines run in software emulation, which is slow");
@@ -123,26 +129,37 @@ fn read(path: &Path) -> Option<Remembered> {
     serde_json::from_slice(&files::read_bounded(path, 64 << 10).ok()?).ok()
 }
 
-/// Boots the kit under KVM; the error says in words why that did not work.
+/// Why KVM is not used.
+enum Probe {
+    /// It was tried, and does not work.
+    Refuted(String),
+    /// It could not be tried.
+    Unclear(String),
+}
+
+/// Boots the kit under KVM.
 async fn probe(
     vmm: &Arc<dyn Vmm>,
     layout: &Layout,
     data_dir: &DataDirId,
     kit: &Kit,
-) -> Result<(), String> {
+) -> Result<(), Probe> {
     if let Err(error) = fs_err::OpenOptions::new()
         .read(true)
         .write(true)
         .open("/dev/kvm")
     {
-        return Err(format!("/dev/kvm cannot be opened: {error}"));
+        return Err(Probe::Unclear(format!(
+            "/dev/kvm cannot be opened: {error}"
+        )));
     }
+    let unclear = |error: &dyn std::error::Error| Probe::Unclear(error.to_string());
     let sandbox = SandboxId::random();
     let dir = layout.scratch().join(sandbox.as_str());
-    let memory = MemoryMb::new(PROBE_MEMORY_MB).map_err(|error| error.to_string())?;
+    let memory = MemoryMb::new(PROBE_MEMORY_MB).map_err(|error| unclear(&error))?;
     fs_err::create_dir_all(&dir)
         .and_then(|()| files::create_sparse(&dir.join(file::MEMORY), memory.bytes()))
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| unclear(&error))?;
     let spec = MachineSpec {
         data_dir: data_dir.clone(),
         sandbox,
@@ -167,23 +184,37 @@ async fn probe(
     result
 }
 
-async fn boot(vmm: &Arc<dyn Vmm>, spec: &MachineSpec) -> Result<(), String> {
-    let machine = vmm.launch(spec).await.map_err(|error| error.to_string())?;
+async fn boot(vmm: &Arc<dyn Vmm>, spec: &MachineSpec) -> Result<(), Probe> {
+    let machine = match vmm.launch(spec).await {
+        Ok(machine) => machine,
+        // QEMU itself gives up on a KVM that it can't use.
+        Err(error @ VmmError::Ended { .. }) => return Err(Probe::Refuted(error.to_string())),
+        Err(error) => return Err(Probe::Unclear(error.to_string())),
+    };
     let answer = async {
-        machine.resume().await.map_err(|error| error.to_string())?;
-        let stream = machine.agent().await.map_err(|error| error.to_string())?;
+        machine
+            .resume()
+            .await
+            .map_err(|error| Probe::Unclear(error.to_string()))?;
+        let stream = machine
+            .agent()
+            .await
+            .map_err(|error| Probe::Unclear(error.to_string()))?;
         let greeting = Greeting {
             resync: false,
             limit: PROBE_LIMIT,
         };
         Link::open(stream, greeting)
             .await
-            .map_err(|error| error.to_string())
+            .map_err(|error| Probe::Refuted(error.to_string()))
     };
     let result = tokio::select! {
         result = answer => result.map(drop),
-        log = machine.ended() => Err(format!("the probe guest's VMM ended: {log}")),
+        log = machine.ended() => Err(Probe::Refuted(format!("the probe guest's VMM ended: {log}"))),
     };
-    machine.kill().await.map_err(|error| error.to_string())?;
+    machine
+        .kill()
+        .await
+        .map_err(|error| Probe::Unclear(error.to_string()))?;
     result
 }

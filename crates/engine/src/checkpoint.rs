@@ -104,6 +104,10 @@ pub fn seal(
     names: &[&str],
 ) -> Result<(), ImageError> {
     let io = |action| move |source| ImageError::Io { action, source };
+    if !half.exists() && verify(whole, Depth::Sizes).is_ok() {
+        // Sealed already.
+        return Ok(());
+    }
     for name in names {
         let path = half.join(name);
         let bytes = fs_err::metadata(&path)
@@ -133,8 +137,16 @@ pub enum Depth {
 /// Checks an image and gives its manifest. Blocking.
 pub fn verify(dir: &Path, depth: Depth) -> Result<Manifest, ImageError> {
     let io = |action| move |source| ImageError::Io { action, source };
-    let bytes = files::read_bounded(&dir.join(file::MANIFEST), MAX_MANIFEST)
-        .map_err(io("read the manifest"))?;
+    let bytes =
+        files::read_bounded(&dir.join(file::MANIFEST), MAX_MANIFEST).map_err(
+            |source| match source.kind() {
+                io::ErrorKind::NotFound => ImageError::Manifest,
+                _ => ImageError::Io {
+                    action: "read the manifest",
+                    source,
+                },
+            },
+        )?;
     let manifest = decode(&bytes)?;
     for (name, entry) in &manifest.files {
         let damaged = || ImageError::File { name: name.clone() };

@@ -118,7 +118,7 @@ impl Engine {
 
     /// Lets running work finish and lets go of the machines, which stay as they are.
     pub async fn close(&self) {
-        self.directory.clear();
+        self.directory.close();
         self.ctx.tasks.close();
         self.ctx.tasks.wait().await;
     }
@@ -188,11 +188,10 @@ impl Engine {
 
     /// The caller's sandbox of that name, once it is made.
     async fn existing(&self, caller: &Caller, name: Option<&SandboxName>) -> Option<SandboxView> {
-        let handles = self.directory.of_user(&caller.user);
-        let handle = handles
-            .into_iter()
-            .find(|handle| Some(&handle.now().view.name) == name)?;
-        handle.made().await
+        self.directory
+            .by_name(&caller.user, name?.as_str())?
+            .made()
+            .await
     }
 
     async fn create(&self, caller: &Caller, new: NewSandbox) -> Result<SandboxView, Error> {
@@ -252,14 +251,30 @@ impl Engine {
         kind: PlanKind,
         material: Material,
     ) -> Result<SandboxView, Error> {
-        let (inserted, limit) = (row.clone(), user.max_sandboxes);
-        self.ctx
-            .db(move |store| store.sandbox_insert(&inserted, limit))
-            .await?;
-        let work = Work::new(self.ctx.clone(), row, None);
-        let actor = Actor::new(work, self.directory.clone());
+        let (recorded, limit) = (row.clone(), user.max_sandboxes);
+        let mut actor = Actor::new(
+            Work::new(self.ctx.clone(), row, None),
+            self.directory.clone(),
+        );
+        let (handle, directory) = (actor.take_handle(), self.directory.clone());
+        let id = recorded.id.clone();
+        // Entered in the directory within the transaction, so that another create of the same name
+        // finds the one it lost to.
+        let inserted = self.ctx.db(move |store| {
+            store.write(|txn| {
+                txn.sandbox_insert(&recorded, limit)?;
+                if let Some(handle) = handle {
+                    directory.insert(handle);
+                }
+                Ok(())
+            })
+        });
+        if let Err(error) = inserted.await {
+            self.directory.remove(&id);
+            return Err(error);
+        }
         let (made, result) = oneshot::channel();
-        self.ctx.tasks.spawn(actor.make(kind, material, made));
+        actor.spawn(|actor| actor.make(kind, material, made));
         result.await.map_err(Error::internal)?
     }
 
@@ -268,7 +283,11 @@ impl Engine {
         for _ in 0..NAME_TRIES {
             getrandom::fill(&mut random).map_err(Error::internal)?;
             let name = naming::name(random);
-            if self.directory.find(&caller.user, name.as_str()).is_none() {
+            if self
+                .directory
+                .by_name(&caller.user, name.as_str())
+                .is_none()
+            {
                 return Ok(name);
             }
         }
@@ -304,8 +323,7 @@ impl Engine {
     /// Puts a sandbox to disk, memory and all.
     pub async fn sandbox_stop(&self, caller: &Caller, key: &str) -> Result<SandboxView, Error> {
         let handle = self.find(caller, key)?;
-        let memory = handle.now().view.memory;
-        self.ctx.admit_disk(memory.bytes())?;
+
         self.owned(async move { handle.stop().await }).await
     }
 
@@ -428,7 +446,14 @@ impl Engine {
             stopped_at: None,
         };
         let material = Material::Snapshot(Box::new(snapshot));
-        self.make(&user, row, PlanKind::Resume, material).await
+        match self.make(&user, row, PlanKind::Resume, material).await {
+            Ok(sandbox) => Ok(sandbox),
+            // Deleted meanwhile: that is why it failed.
+            Err(error) => match self.ctx.snapshot_row(&caller.user, name).await {
+                Err(gone @ Error::NotFound { .. }) => Err(gone),
+                Ok(_) | Err(_) => Err(error),
+            },
+        }
     }
 
     /// Images the caller may use.

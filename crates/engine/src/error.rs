@@ -220,13 +220,8 @@ impl From<VmmError> for Error {
                 message: "QEMU is not installed".to_owned(),
                 hint: Some("install it: `apt install qemu-system-x86`".to_owned()),
             },
-            VmmError::Ended { action, .. } => {
-                Self::failed(format!("the machine ended while it was to {action}"), error)
-            }
-            VmmError::Timeout { action, limit } => Self::Timeout {
-                what: action,
-                seconds: limit.as_secs(),
-            },
+            VmmError::Ended { .. } => Self::failed("the machine ended unexpectedly", error),
+            VmmError::Timeout { .. } => Self::failed("the machine did not answer in time", error),
             VmmError::Files { .. }
             | VmmError::Start(_)
             | VmmError::Refused { .. }

@@ -84,7 +84,7 @@ impl Layout {
 
     /// A sandbox's cold image while it is being written.
     pub fn cold_half(&self, id: &SandboxId) -> PathBuf {
-        self.sandbox(id).join(".new-cold")
+        self.sandbox(id).join(format!("{HALF_MADE}cold"))
     }
 
     /// All checkpoints' directories.

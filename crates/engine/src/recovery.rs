@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use bhatti_host::files;
 use bhatti_host::process::ProcessId;
-use bhatti_lifecycle::plan::PlanKind;
 use bhatti_lifecycle::repair::{
-    Inventory, REASON_GONE, Repair, SandboxFound, SnapshotFound, plan_repairs,
+    ColdFound, Inventory, REASON_GONE, Repair, SandboxFound, SnapshotFound, plan_repairs,
 };
 use bhatti_lifecycle::state::State;
 use bhatti_store::sandbox::SandboxRow;
@@ -18,13 +17,13 @@ use bhatti_store::snapshot::SnapshotStatus;
 use bhatti_types::id::{DataDirId, SandboxId};
 use bhatti_vmm::machine::{Machine, RunState};
 
-use crate::checkpoint::{self, Depth};
+use crate::checkpoint::{self, Depth, ImageError};
 use crate::context::Context;
 use crate::error::Error;
 use crate::layout::{HALF_MADE, Layout};
 use crate::sandbox::actor::Actor;
 use crate::sandbox::directory::Directory;
-use crate::sandbox::work::Work;
+use crate::sandbox::work::{MachineRecord, Work};
 
 /// Makes the directories, and the data directory's id if it has none yet.
 pub(crate) fn prepare(layout: &Layout) -> std::io::Result<DataDirId> {
@@ -63,57 +62,90 @@ pub(crate) async fn recover(ctx: &Arc<Context>, directory: &Arc<Directory>) -> R
         .map(|row| (row.id.clone(), row))
         .collect();
     let found = inventory(ctx, &rows).await?;
-    let mut adopted: BTreeMap<SandboxId, Arc<dyn Machine>> = BTreeMap::new();
+    let mut adoptions = Vec::new();
     for repair in plan_repairs(&found) {
         tracing::info!(?repair, "repair");
-        apply(ctx, &mut rows, &mut adopted, repair).await?;
+        if let Repair::Adopt { sandbox, process } = repair {
+            if let Some(row) = rows.get(&sandbox).cloned() {
+                adoptions.push(adopt(ctx, row, process));
+            }
+        } else if let Err(error) = apply(ctx, &mut rows, repair).await {
+            // The others are no worse for it, and this one is planned again at the next start.
+            tracing::error!(error = &error as &dyn std::error::Error, "a repair failed");
+        }
+    }
+    // Side by side: one that is slow to answer holds up nobody but the start.
+    let adopted = futures::future::join_all(adoptions).await;
+    let mut machines: BTreeMap<SandboxId, Arc<dyn Machine>> = BTreeMap::new();
+    for adoption in adopted {
+        match adoption.result {
+            Ok(Some(machine)) => {
+                machines.insert(adoption.sandbox.clone(), machine);
+                set_state(ctx, &mut rows, &adoption.sandbox, adoption.state, None).await?;
+            }
+            Ok(None) => {
+                let reason = Some(REASON_GONE);
+                set_state(ctx, &mut rows, &adoption.sandbox, State::Off, reason).await?;
+            }
+            Err(error) => {
+                tracing::error!(
+                    sandbox = %adoption.sandbox,
+                    error = &error as &dyn std::error::Error,
+                    "a running machine did not answer and is left as it is"
+                );
+                let reason = Some(REASON_SILENT);
+                set_state(ctx, &mut rows, &adoption.sandbox, State::Failed, reason).await?;
+            }
+        }
     }
     for pending in ctx.db(|store| store.journal_pending()).await? {
         ctx.db(move |store| store.journal_close(&pending.op))
             .await?;
     }
     for (id, row) in rows {
-        let machine = adopted.remove(&id);
-        let hot = machine.is_some();
-        let mut work = Work::new(ctx.clone(), row, machine);
-        // Entered in the directory first, so that the sandbox is there from the first request on.
-        let actor = Actor::new(
-            Work::new(ctx.clone(), work.row.clone(), None),
-            directory.clone(),
-        );
-        ctx.tasks.spawn(async move {
-            if hot
-                && work.state() == State::Hot
-                && let Err(error) = work.greet(PlanKind::Wake).await
-            {
-                tracing::warn!(
-                    sandbox = %work.row.id,
-                    error = &error as &dyn std::error::Error,
-                    "the agent of a running machine does not answer yet"
-                );
-            }
-            actor.with(work).run().await;
-        });
+        let machine = machines.remove(&id);
+        let mut actor = Actor::new(Work::new(ctx.clone(), row, machine), directory.clone());
+        actor.enter();
+        actor.spawn(Actor::run);
     }
     Ok(())
 }
+
+/// Told of a machine whose monitor did not answer.
+const REASON_SILENT: &str = "its machine monitor did not answer the new daemon and was left as it \
+    is; a restart of the daemon tries again, `bhatti start --force` ends it and boots from the disk";
 
 async fn inventory(
     ctx: &Arc<Context>,
     rows: &BTreeMap<SandboxId, SandboxRow>,
 ) -> Result<Inventory<ProcessId>, Error> {
-    let processes = ctx.vmm.find(&ctx.data_dir).await?;
+    let processes = ctx.vmm.find(&ctx.data_dir, ctx.layout.root()).await?;
     let snapshots = ctx.db(|store| store.snapshot_list(None)).await?;
     let layout = ctx.layout.clone();
-    let states: Vec<_> = rows
+    let recorded: Vec<_> = rows
         .values()
-        .map(|row| (row.id.clone(), State::from_shown(row.status, row.thermal)))
+        .map(|row| {
+            let state = State::from_shown(row.status, row.thermal);
+            let machine = row
+                .machine
+                .as_deref()
+                .map(serde_json::from_str::<MachineRecord>);
+            let process = machine.and_then(Result::ok).map(|record| record.process);
+            (row.id.clone(), state, process)
+        })
         .collect();
     let files = Context::blocking(move || -> std::io::Result<_> {
         remove_half_made(&layout.snapshots())?;
-        let sandboxes = states.into_iter().map(|(id, state)| {
-            let cold_image = checkpoint::verify(&layout.cold(&id), Depth::Sizes).is_ok();
-            (id, SandboxFound { state, cold_image })
+        let sandboxes = recorded.into_iter().map(|(id, state, process)| {
+            let cold = cold_found(&layout.cold(&id));
+            (
+                id,
+                SandboxFound {
+                    state,
+                    process,
+                    cold,
+                },
+            )
         });
         Ok((
             sandboxes.collect::<BTreeMap<_, _>>(),
@@ -145,38 +177,33 @@ async fn inventory(
     })
 }
 
+/// What is known of a cold image. Only what is certain is said: an image that this daemon can't
+/// read is not deleted.
+fn cold_found(dir: &Path) -> ColdFound {
+    if matches!(dir.try_exists(), Ok(false)) {
+        return ColdFound::Missing;
+    }
+    match checkpoint::verify(dir, Depth::Sizes) {
+        Err(ImageError::Manifest | ImageError::File { .. }) => ColdFound::Damaged,
+        Ok(_) | Err(ImageError::Io { .. } | ImageError::TooNew { .. }) => ColdFound::Kept,
+    }
+}
+
 async fn apply(
     ctx: &Arc<Context>,
     rows: &mut BTreeMap<SandboxId, SandboxRow>,
-    adopted: &mut BTreeMap<SandboxId, Arc<dyn Machine>>,
     repair: Repair<ProcessId>,
 ) -> Result<(), Error> {
     match repair {
         Repair::EndProcess(process) => Ok(ctx.vmm.end(process).await?),
-        Repair::Adopt { sandbox, process } => {
-            let Some(row) = rows.get(&sandbox).cloned() else {
-                return Ok(());
-            };
-            match adopt(ctx, &row, process).await {
-                Ok(Some(machine)) => {
-                    adopted.insert(sandbox, machine);
-                    Ok(())
-                }
-                Ok(None) => mark_off(ctx, rows, &sandbox, REASON_GONE).await,
-                Err(error) => {
-                    tracing::error!(
-                        %sandbox,
-                        error = &error as &dyn std::error::Error,
-                        "a running machine could not be taken up and is ended"
-                    );
-                    ctx.vmm.end(process).await?;
-                    let reason = "its machine monitor did not answer the new daemon and was \
-                                  ended; it boots from its disk at the next start";
-                    mark_off(ctx, rows, &sandbox, reason).await
-                }
-            }
+        // Done beside each other, by the caller.
+        Repair::Adopt { .. } => Ok(()),
+        Repair::MarkOff { sandbox, reason } => {
+            set_state(ctx, rows, &sandbox, State::Off, Some(reason)).await
         }
-        Repair::MarkOff { sandbox, reason } => mark_off(ctx, rows, &sandbox, reason).await,
+        Repair::MarkFailed { sandbox, reason } => {
+            set_state(ctx, rows, &sandbox, State::Failed, Some(reason)).await
+        }
         Repair::RemoveCold(sandbox) => {
             let (whole, half) = (ctx.layout.cold(&sandbox), ctx.layout.cold_half(&sandbox));
             remove(move || files::remove_tree(&whole).and_then(|()| files::remove_tree(&half)))
@@ -195,42 +222,64 @@ async fn apply(
     }
 }
 
-/// Takes up a machine and puts its vCPUs into the state its record says: an earlier daemon may
-/// have been cut off while it held them paused for a checkpoint.
-async fn adopt(
-    ctx: &Arc<Context>,
-    row: &SandboxRow,
-    process: ProcessId,
-) -> Result<Option<Arc<dyn Machine>>, Error> {
-    let dir = ctx.layout.sandbox(&row.id);
-    let Some(machine) = ctx.vmm.adopt(&dir, process).await? else {
-        return Ok(None);
-    };
-    if machine.run_state().await? == RunState::Over {
-        machine.kill().await?;
-        return Ok(None);
-    }
-    if State::from_shown(row.status, row.thermal) == State::Warm {
-        machine.pause().await?;
-    } else {
-        machine.resume().await?;
-    }
-    Ok(Some(machine))
+/// How an adoption went.
+struct Adoption {
+    sandbox: SandboxId,
+    /// The state it is in if it went well.
+    state: State,
+    result: Result<Option<Arc<dyn Machine>>, Error>,
 }
 
-async fn mark_off(
+/// Takes up a machine and puts its vCPUs into the state its record says: an earlier daemon may
+/// have been cut off while it held them paused for a checkpoint.
+async fn adopt(ctx: &Arc<Context>, row: SandboxRow, process: ProcessId) -> Adoption {
+    let state = match State::from_shown(row.status, row.thermal) {
+        State::Warm => State::Warm,
+        _ => State::Hot,
+    };
+    let result = async {
+        let dir = ctx.layout.sandbox(&row.id);
+        let Some(machine) = ctx.vmm.adopt(&dir, process).await? else {
+            return Ok(None);
+        };
+        if machine.run_state().await? == RunState::Over {
+            machine.kill().await?;
+            return Ok(None);
+        }
+        if state == State::Warm {
+            machine.pause().await?;
+        } else {
+            machine.resume().await?;
+        }
+        Ok(Some(machine))
+    };
+    Adoption {
+        state,
+        result: result.await,
+        sandbox: row.id,
+    }
+}
+
+/// Records a state. The process stays recorded: a failed sandbox's may still be there.
+async fn set_state(
     ctx: &Arc<Context>,
     rows: &mut BTreeMap<SandboxId, SandboxRow>,
     sandbox: &SandboxId,
-    reason: &str,
+    state: State,
+    reason: Option<&str>,
 ) -> Result<(), Error> {
     let Some(row) = rows.get_mut(sandbox) else {
         return Ok(());
     };
-    (row.status, row.thermal) = State::Off.shown();
-    row.reason = Some(reason.to_owned());
-    row.machine = None;
-    row.stopped_at = Some(jiff::Timestamp::now());
+    if State::from_shown(row.status, row.thermal) == state && reason.is_none() {
+        return Ok(());
+    }
+    (row.status, row.thermal) = state.shown();
+    row.reason = reason.map(str::to_owned);
+    if state == State::Off {
+        row.machine = None;
+        row.stopped_at = Some(jiff::Timestamp::now());
+    }
     let written = row.clone();
     ctx.db(move |store| store.sandbox_update(&written)).await
 }

@@ -78,12 +78,12 @@ impl Context {
         let id = row.id.clone();
         match source.checkpoint(row).await {
             Ok(row) => Ok(view(row)),
-            Err(error) => {
-                // The plan unwinds itself; this is for one that did not come to begin.
-                crate::sandbox::remove_snapshot(self, id.clone()).await?;
+            // The sandbox went away before it came to this; a plan that broke unwinds itself.
+            Err(error @ Error::NotFound { .. }) => {
                 self.db(move |store| store.snapshot_delete(&id)).await?;
                 Err(error)
             }
+            Err(error) => Err(error),
         }
     }
 

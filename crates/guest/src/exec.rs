@@ -2,10 +2,18 @@
 
 use std::time::Duration;
 
+use bhatti_proto::codec::{self, MAX_MESSAGE, MessageReader};
+use bhatti_proto::message::{Control, Exited, control, reply};
 use bhatti_types::env::Env;
 use bytes::Bytes;
+use futures::io::AsyncWriteExt as _;
+use tokio::time::timeout;
 
-use crate::link::CallError;
+use crate::link::{self, CallError};
+use crate::stream::Stream;
+
+/// How long the agent may take to take a signal in.
+const SIGNAL_LIMIT: Duration = Duration::from_secs(10);
 
 /// A command to run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,41 +49,140 @@ pub struct Exec {
 /// The standard input of a command. Dropping it is end of file for the command.
 #[derive(Debug)]
 pub struct ExecInput {
-    _private: (),
+    /// The command's own stream, for signals.
+    control: Stream,
+    /// The stream of its standard input, while that is open.
+    stdin: Option<Stream>,
 }
 
 impl ExecInput {
+    pub(crate) fn new(control: Stream, stdin: Option<Stream>) -> Self {
+        Self { control, stdin }
+    }
+
     /// Writes to the command's standard input; waits while the command does not read.
     ///
-    /// Once the command has closed its end, bytes are dropped without an error, as a pipe's
-    /// other end may close at any time.
-    pub async fn write(&mut self, _bytes: Bytes) -> Result<(), CallError> {
-        unimplemented!()
+    /// Once the command has closed its end, or has ended, bytes are dropped without an error: a
+    /// pipe's other end may close at any time. Not cancel-safe: a part may have been written.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), CallError> {
+        let Some(stdin) = &mut self.stdin else {
+            return Ok(());
+        };
+        match stdin.write_all(&bytes).await {
+            Ok(()) => Ok(()),
+            Err(_) => self.stdin_gone().await,
+        }
     }
 
-    /// Ends the standard input.
+    /// Ends the standard input. Once it has ended, does nothing.
     pub async fn finish(&mut self) -> Result<(), CallError> {
-        unimplemented!()
+        let Some(mut stdin) = self.stdin.take() else {
+            return Ok(());
+        };
+        match stdin.close().await {
+            Ok(()) => Ok(()),
+            Err(_) => self.stdin_gone().await,
+        }
     }
 
-    /// Sends a signal to the command's process group.
-    pub async fn signal(&mut self, _number: i32) -> Result<(), CallError> {
-        unimplemented!()
+    /// Whether the command still takes input, as far as is known here.
+    pub fn is_open(&self) -> bool {
+        self.stdin.is_some()
+    }
+
+    /// Sends a signal to the command's process group. Does nothing once the command has ended.
+    pub async fn signal(&mut self, number: i32) -> Result<(), CallError> {
+        let message = Control {
+            op: Some(control::Op::Signal(number)),
+        };
+        let sent = timeout(
+            SIGNAL_LIMIT,
+            codec::write(&mut self.control, &message, MAX_MESSAGE),
+        )
+        .await;
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => self.gone().await,
+            Err(_elapsed) => Err(CallError::TimedOut {
+                what: "take a signal",
+                limit: SIGNAL_LIMIT,
+            }),
+        }
+    }
+
+    async fn stdin_gone(&mut self) -> Result<(), CallError> {
+        self.stdin = None;
+        self.gone().await
+    }
+
+    /// A stream that the agent has closed is no error; a link that is down is one.
+    async fn gone(&self) -> Result<(), CallError> {
+        match self.control.link().stream_failed("closed").await {
+            CallError::Protocol { .. } => Ok(()),
+            error => Err(error),
+        }
     }
 }
 
-/// The output of a command.
+/// The output of a command. Dropping it before the end kills the command.
 #[derive(Debug)]
 pub struct ExecOutput {
-    _private: (),
+    stream: Stream,
+    replies: MessageReader<Stream>,
+    ended: bool,
 }
 
 impl ExecOutput {
+    pub(crate) fn new(stream: Stream, replies: MessageReader<Stream>) -> Self {
+        Self {
+            stream,
+            replies,
+            ended: false,
+        }
+    }
+
     /// The next piece of output, or the end. `None` after the end.
     ///
     /// Cancel-safe: no output is lost if the future is dropped.
     pub async fn next(&mut self) -> Result<Option<ExecEvent>, CallError> {
-        unimplemented!()
+        if self.ended {
+            return Ok(None);
+        }
+        let event = match link::answer(self.stream.link(), &mut self.replies).await? {
+            reply::Op::Stdout(bytes) => ExecEvent::Stdout(bytes),
+            reply::Op::Stderr(bytes) => ExecEvent::Stderr(bytes),
+            reply::Op::Exited(exited) => {
+                self.ended = true;
+                ExecEvent::Exit(exit_status(exited)?)
+            }
+            other => return Err(link::wrong_answer(other)),
+        };
+        Ok(Some(event))
+    }
+}
+
+impl Drop for ExecOutput {
+    fn drop(&mut self) {
+        // The input may live on elsewhere and hold the stream; nobody wants the command any more.
+        self.stream.reset();
+    }
+}
+
+fn exit_status(exited: Exited) -> Result<ExitStatus, CallError> {
+    match exited {
+        Exited {
+            timed_out: true, ..
+        } => Ok(ExitStatus::TimedOut),
+        Exited {
+            signal: Some(signal),
+            ..
+        } => Ok(ExitStatus::Signal(signal)),
+        Exited {
+            code: Some(code), ..
+        } => Ok(ExitStatus::Code(code)),
+        Exited { .. } => Err(CallError::Protocol {
+            what: "an end without a code",
+        }),
     }
 }
 

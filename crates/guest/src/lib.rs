@@ -4,8 +4,19 @@
 //! is cheap to clone; each call is one stream of its own, so no call waits for another. What the
 //! guest sends is hostile until checked: whatever it does, it can end its own link and nothing
 //! else.
+//!
+//! ```text
+//! Link ─┐                       ┌─ handshake (once)
+//! Exec ─┼─ Inner ── channel ──► driver task ── yamux ── byte stream
+//! Link ─┘    ▲                  │
+//!            └── why it ended ──┘
+//! ```
 
 pub mod agent;
+mod driver;
+mod error;
 pub mod exec;
+mod handshake;
 pub mod identity;
 pub mod link;
+mod stream;

@@ -3,11 +3,34 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bhatti_proto::codec::{self, MAX_MESSAGE, MAX_REQUEST, MessageReader, ReadError};
+use bhatti_proto::message::{
+    Detach, Exec as ExecMessage, Identity as IdentityMessage, Ping, PowerOff, Reply, Request,
+    Status, Stdin, Sync, Variable, reply, request,
+};
+use bhatti_proto::mux::{MAX_FRAME_BODY, MAX_STREAMS};
+use bhatti_types::env::Env;
+use bytes::Bytes;
+use futures::io::{AsyncWriteExt as _, BufReader, BufWriter};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::timeout;
+use tokio_util::compat::TokioAsyncReadCompatExt as _;
 
 use crate::agent::{AgentInfo, AgentStatus};
-use crate::exec::{Command, Detached, Exec};
+use crate::driver::{self, Driver};
+pub use crate::error::{CallError, LinkError, RefusedKind};
+use crate::exec::{Command, Detached, Exec, ExecInput, ExecOutput};
+use crate::handshake;
 use crate::identity::Identity;
+use crate::stream::Stream;
+
+/// How long a guest may take to start a command. Starting one is a fork and an exec, but the
+/// guest may be a slow one that has just come out of a snapshot, with many starting at once.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// Buffers below yamux, in bytes: a frame with its header goes out in one write, and small
+/// frames come in many at a time.
+const BUFFER: usize = 2 * MAX_FRAME_BODY;
 
 /// How to greet the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,174 +42,320 @@ pub struct Greeting {
     pub limit: Duration,
 }
 
-/// Why a link could not be opened, or why it ended.
-#[derive(Debug, thiserror::Error)]
-pub enum LinkError {
-    /// The agent did not answer in time.
-    #[error("the guest agent did not answer within {limit:?}")]
-    Silent {
-        /// The time it had.
-        limit: Duration,
-    },
-    /// The other end is gone: the VMM ended or closed the port.
-    #[error("the guest's end of the agent link is closed")]
-    Gone,
-    /// All handles on this side were dropped.
-    #[error("the agent link was closed by this side")]
-    Closed,
-    /// The byte stream failed.
-    #[error("the byte stream of the agent link failed")]
-    Io {
-        /// How.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The agent speaks a protocol this daemon does not.
-    #[error("the guest agent speaks protocol {theirs}, this daemon speaks {ours}")]
-    Version {
-        /// The agent's version.
-        theirs: u32,
-        /// This side's version.
-        ours: u32,
-    },
-    /// The guest sent what no agent sends.
-    #[error("the guest broke the rules of the agent link: {what}")]
-    Misbehaved {
-        /// Which rule.
-        what: String,
-    },
-}
-
-/// Why a call did not succeed.
-#[derive(Debug, thiserror::Error)]
-pub enum CallError {
-    /// The link ended, before the call or during it.
-    #[error("the agent link is down")]
-    Link {
-        /// Why it ended.
-        #[source]
-        source: Arc<LinkError>,
-    },
-    /// The agent did not do it in time.
-    #[error("the guest agent did not {what} within {limit:?}")]
-    TimedOut {
-        /// What was asked of it.
-        what: &'static str,
-        /// The time it had.
-        limit: Duration,
-    },
-    /// The agent refused, with a reason that is fit for the user.
-    #[error("{message}")]
-    Refused {
-        /// The kind of reason.
-        kind: RefusedKind,
-        /// One printable line, bounded.
-        message: String,
-    },
-    /// The request does not fit the protocol.
-    #[error("the {what} is too large for the agent link")]
-    TooLarge {
-        /// Which part of it.
-        what: &'static str,
-    },
-    /// The answer was not one to this request; the call is over, the link goes on.
-    #[error("the guest agent gave a wrong answer: {what}")]
-    Protocol {
-        /// What was wrong with it.
-        what: &'static str,
-    },
-}
-
-/// Kinds of refusals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefusedKind {
-    /// There is no such program: a shell's 127.
-    NotFound,
-    /// The file cannot be executed: a shell's 126.
-    NotExecutable,
-    /// There is no such user or group.
-    NoSuchUser,
-    /// The working directory cannot be used.
-    BadCwd,
-    /// The output file of a detached command cannot be used.
-    BadOutput,
-    /// The request is not well formed.
-    Invalid,
-    /// The guest has reached a limit of its own.
-    Busy,
-    /// The guest's system failed to do it.
-    Failed,
-    /// The agent does not know the operation: it is older than this daemon.
-    Unsupported,
-}
-
 /// A link to one guest's agent. Clones share it.
+///
+/// It ends when its last clone and the last running [`Exec`] on it are dropped. Commands that run
+/// then live on; those whose [`Exec`] is dropped do not.
 #[derive(Debug, Clone)]
 pub struct Link {
-    inner: Arc<()>,
+    inner: Arc<Inner>,
+    info: Arc<AgentInfo>,
+}
+
+/// What handles, streams and commands share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    requests: mpsc::Sender<driver::Request>,
+    ended: watch::Receiver<Option<Arc<LinkError>>>,
+    streams: Arc<Semaphore>,
 }
 
 impl Link {
     /// Greets the agent and takes the link into use.
-    pub async fn open<S>(stream: S, greeting: Greeting) -> Result<Self, LinkError>
+    ///
+    /// Needs a tokio runtime with time, in which the link's task then runs.
+    pub async fn open<S>(mut stream: S, greeting: Greeting) -> Result<Self, LinkError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        drop(stream);
-        Err(LinkError::Silent { limit: greeting.limit })
+        let info = handshake::greet(&mut stream, greeting).await?;
+        let stream = BufReader::with_capacity(BUFFER, stream.compat());
+        let stream = BufWriter::with_capacity(BUFFER, stream);
+        let (requests, waiting) = mpsc::channel(driver::REQUESTS);
+        let (reason, ended) = watch::channel(None);
+        // Owned by the handles: it ends with the last of them, and reports by `ended`.
+        tokio::spawn(Driver::new(stream, waiting).run(reason));
+        let inner = Inner {
+            requests,
+            ended,
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+            info: Arc::new(info),
+        })
     }
 
     /// What the agent said of itself.
     pub fn agent(&self) -> &AgentInfo {
-        unimplemented!()
+        &self.info
     }
 
-    /// Waits until the link has ended, and says why.
+    /// Waits until the link has ended, and says why. Cancel-safe.
     pub async fn closed(&self) -> Arc<LinkError> {
-        unimplemented!()
+        self.inner.closed().await
     }
 
     /// Whether the link has not ended.
     pub fn is_open(&self) -> bool {
-        unimplemented!()
+        self.inner.ended.borrow().is_none() && !self.inner.requests.is_closed()
     }
 
     /// Asks for a sign of life.
-    pub async fn ping(&self, _limit: Duration) -> Result<(), CallError> {
-        unimplemented!()
+    pub async fn ping(&self, limit: Duration) -> Result<(), CallError> {
+        self.done("answer", request::Op::Ping(Ping {}), limit).await
     }
 
     /// Gives the guest its identity.
-    pub async fn identity(&self, _identity: &Identity, _limit: Duration) -> Result<(), CallError> {
-        unimplemented!()
+    pub async fn identity(&self, identity: &Identity, limit: Duration) -> Result<(), CallError> {
+        let message = IdentityMessage {
+            hostname: identity.hostname.clone(),
+            machine_id: identity.machine_id.clone(),
+            entropy: Bytes::copy_from_slice(&identity.entropy),
+            unix_nanos: identity.unix_nanos,
+            env: variables(&identity.env),
+            user: identity.user.clone(),
+            cwd: identity.cwd.clone(),
+            grow_root: identity.grow_root,
+            fresh: identity.fresh,
+        };
+        self.done("take its identity", request::Op::Identity(message), limit)
+            .await
     }
 
     /// Flushes the guest's file systems to their disks.
-    pub async fn sync(&self, _limit: Duration) -> Result<(), CallError> {
-        unimplemented!()
+    pub async fn sync(&self, limit: Duration) -> Result<(), CallError> {
+        self.done("flush its disks", request::Op::Sync(Sync {}), limit)
+            .await
     }
 
     /// Begins an orderly power-off. The link ends soon after.
-    pub async fn power_off(&self, _limit: Duration) -> Result<(), CallError> {
-        unimplemented!()
+    pub async fn power_off(&self, limit: Duration) -> Result<(), CallError> {
+        self.done("power off", request::Op::PowerOff(PowerOff {}), limit)
+            .await
     }
 
     /// Asks the agent how it is doing.
-    pub async fn status(&self, _limit: Duration) -> Result<AgentStatus, CallError> {
-        unimplemented!()
+    pub async fn status(&self, limit: Duration) -> Result<AgentStatus, CallError> {
+        let op = request::Op::Status(Status {});
+        match within("say how it is", limit, self.ask(op)).await? {
+            reply::Op::Status(status) => Ok(AgentStatus {
+                rss_bytes: status.rss_bytes,
+                uptime: Duration::from_millis(status.uptime_ms),
+                running: status.running,
+                streams: status.streams,
+                generation: status.generation,
+            }),
+            other => Err(wrong_answer(other)),
+        }
     }
 
     /// Starts a command.
-    pub async fn exec(&self, _command: &Command) -> Result<Exec, CallError> {
-        unimplemented!()
+    pub async fn exec(&self, command: &Command) -> Result<Exec, CallError> {
+        within("start the command", START_LIMIT, self.start(command)).await
     }
 
-    /// Starts a command that is left to itself, its output going to a file in the guest.
+    /// Starts a command that is left to itself, its output going to a file in the guest: the one
+    /// given, which is overwritten, or a new one under `/tmp`.
+    ///
+    /// It has no standard input. Its time limit, if any, holds as for others.
     pub async fn exec_detached(
         &self,
-        _command: &Command,
-        _output_file: Option<&str>,
+        command: &Command,
+        output_file: Option<&str>,
     ) -> Result<Detached, CallError> {
-        unimplemented!()
+        let message = ExecMessage {
+            stdin: false,
+            detach: Some(Detach {
+                output_file: output_file.map(str::to_owned),
+            }),
+            ..exec_message(command)
+        };
+        let answer = self.ask(request::Op::Exec(message));
+        match within("start the command", START_LIMIT, answer).await? {
+            reply::Op::Detached(detached) => Ok(Detached {
+                pid: detached.pid,
+                output_file: crate::error::printable(&detached.output_file),
+            }),
+            other => Err(wrong_answer(other)),
+        }
+    }
+
+    async fn start(&self, command: &Command) -> Result<Exec, CallError> {
+        let stream = self
+            .request(request::Op::Exec(exec_message(command)))
+            .await?;
+        let mut replies = MessageReader::new(stream.clone(), MAX_MESSAGE);
+        let started = match answer(&self.inner, &mut replies).await? {
+            reply::Op::Started(started) => started,
+            other => return Err(wrong_answer(other)),
+        };
+        let output = ExecOutput::new(stream.clone(), replies);
+        let stdin = if command.stdin {
+            let op = request::Op::Stdin(Stdin { exec: started.exec });
+            Some(self.request(op).await?)
+        } else {
+            None
+        };
+        Ok(Exec {
+            pid: started.pid,
+            input: ExecInput::new(stream, stdin),
+            output,
+        })
+    }
+
+    /// A call whose only good answer is that it is done.
+    async fn done(
+        &self,
+        what: &'static str,
+        op: request::Op,
+        limit: Duration,
+    ) -> Result<(), CallError> {
+        match within(what, limit, self.ask(op)).await? {
+            reply::Op::Done(_) => Ok(()),
+            other => Err(wrong_answer(other)),
+        }
+    }
+
+    /// A request and its first answer.
+    async fn ask(&self, op: request::Op) -> Result<reply::Op, CallError> {
+        let stream = self.request(op).await?;
+        answer(&self.inner, &mut MessageReader::new(stream, MAX_MESSAGE)).await
+    }
+
+    /// Opens a stream with a request on it.
+    async fn request(&self, op: request::Op) -> Result<Stream, CallError> {
+        let wire = codec::encode(&Request::new(op), MAX_REQUEST)
+            .map_err(|_| CallError::TooLarge { what: "request" })?;
+        let mut stream = Inner::open(&self.inner).await?;
+        let written = stream.write_all(&wire).await;
+        if written.is_err() {
+            return Err(self.inner.stream_failed("did not take the request").await);
+        }
+        Ok(stream)
+    }
+}
+
+impl Inner {
+    async fn closed(&self) -> Arc<LinkError> {
+        let mut ended = self.ended.clone();
+        match ended.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone(),
+            // The driver went without a reason: its runtime is being shut down.
+            Err(_) => None,
+        }
+        .unwrap_or_else(|| Arc::new(LinkError::Closed))
+    }
+
+    async fn down(&self) -> CallError {
+        CallError::Link {
+            source: self.closed().await,
+        }
+    }
+
+    async fn open(this: &Arc<Self>) -> Result<Stream, CallError> {
+        let Ok(permit) = Arc::clone(&this.streams).try_acquire_owned() else {
+            return Err(CallError::Refused {
+                kind: RefusedKind::Busy,
+                message: format!("more than {MAX_STREAMS} operations at once in one guest"),
+            });
+        };
+        let (answer, opened) = oneshot::channel();
+        if this
+            .requests
+            .send(driver::Request::Open(answer))
+            .await
+            .is_err()
+        {
+            return Err(this.down().await);
+        }
+        match opened.await {
+            Ok(stream) => Ok(Stream::new(stream, permit, Arc::clone(this))),
+            Err(_) => Err(this.down().await),
+        }
+    }
+
+    /// What it means that a stream ended before its time: the link's end, or the agent's fault.
+    pub(crate) async fn stream_failed(&self, what: &'static str) -> CallError {
+        let (answer, answered) = oneshot::channel();
+        let asked = self.requests.send(driver::Request::Probe(answer)).await;
+        if asked.is_ok() && answered.await.is_ok() {
+            CallError::Protocol { what }
+        } else {
+            self.down().await
+        }
+    }
+
+    /// Ends the link if what could not be read is a breach of its rules, and says what it means
+    /// for the call.
+    pub(crate) async fn read_failed(&self, error: ReadError) -> CallError {
+        let what = match error {
+            ReadError::Io { .. } => return self.stream_failed("the stream failed").await,
+            ReadError::Truncated => return self.stream_failed("it ends inside a message").await,
+            ReadError::TooLong { .. } => "sent a message that is too long".to_owned(),
+            ReadError::Malformed { .. } => "sent a message that does not decode".to_owned(),
+        };
+        let reason = LinkError::Misbehaved { what };
+        // If the driver is gone already, the link has ended for another reason.
+        let _ = self.requests.send(driver::Request::Fail(reason)).await;
+        self.down().await
+    }
+}
+
+/// The next answer on a stream.
+pub(crate) async fn answer(
+    link: &Inner,
+    replies: &mut MessageReader<Stream>,
+) -> Result<reply::Op, CallError> {
+    loop {
+        match replies.next::<Reply>().await {
+            Ok(Some(Reply { op: Some(op) })) => return Ok(op),
+            // A kind of answer that is newer than this daemon.
+            Ok(Some(Reply { op: None })) => {}
+            Ok(None) => return Err(link.stream_failed("it ended without one").await),
+            Err(error) => return Err(link.read_failed(error).await),
+        }
+    }
+}
+
+pub(crate) fn wrong_answer(op: reply::Op) -> CallError {
+    match op {
+        reply::Op::Refused(refused) => refused.into(),
+        _ => CallError::Protocol {
+            what: "it answered another question",
+        },
+    }
+}
+
+async fn within<T>(
+    what: &'static str,
+    limit: Duration,
+    call: impl Future<Output = Result<T, CallError>>,
+) -> Result<T, CallError> {
+    timeout(limit, call)
+        .await
+        .unwrap_or(Err(CallError::TimedOut { what, limit }))
+}
+
+fn variables(env: &Env) -> Vec<Variable> {
+    let variable = |(name, value): (&String, &String)| Variable {
+        name: name.clone(),
+        value: value.clone(),
+    };
+    env.as_map().iter().map(variable).collect()
+}
+
+fn exec_message(command: &Command) -> ExecMessage {
+    ExecMessage {
+        argv: command.argv.clone(),
+        env: variables(&command.env),
+        cwd: command.cwd.clone(),
+        user: command.user.clone(),
+        // A limit of less than a millisecond is still a limit.
+        timeout_ms: command
+            .timeout
+            .map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1)),
+        stdin: command.stdin,
+        detach: None,
     }
 }

@@ -87,9 +87,20 @@ pub fn remove_file(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes a file of `len` bytes that is one hole. An existing one is replaced.
+/// Makes a file of `len` bytes that is one hole. An existing one is replaced, not emptied: it may
+/// be linked elsewhere.
 pub fn create_sparse(path: &Path, len: u64) -> io::Result<()> {
-    fs_err::File::create(path)?.set_len(len)
+    create_anew(path)?.set_len(len)
+}
+
+/// Makes a file that did not exist a moment ago.
+fn create_anew(path: &Path) -> io::Result<fs_err::File> {
+    remove_file(path)?;
+    fs_err::OpenOptions::new()
+        .create_new(true)
+        .read(true)
+        .write(true)
+        .open(path)
 }
 
 /// What a file takes on disk, in bytes; blocks shared with other files are counted.
@@ -101,12 +112,7 @@ pub fn disk_usage(path: &Path) -> io::Result<u64> {
 /// replaced. The copy is not yet durable.
 pub fn clone_file(from: &Path, to: &Path) -> io::Result<Cloned> {
     let source = fs_err::File::open(from)?;
-    let target = fs_err::OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .read(true)
-        .write(true)
-        .open(to)?;
+    let target = create_anew(to)?;
     match rustix::fs::ioctl_ficlone(&target, &source) {
         Ok(()) => Ok(Cloned::Reflink),
         Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::XDEV | Errno::NOTTY | Errno::NOSYS) => {
@@ -126,8 +132,23 @@ fn copy_sparse(source: &std::fs::File, target: &std::fs::File) -> io::Result<u64
         let (mut from, mut to) = (extent.start, extent.start);
         while from < extent.end {
             let want = (extent.end - from).min(COPY_CHUNK) as usize;
-            let n =
-                rustix::fs::copy_file_range(source, Some(&mut from), target, Some(&mut to), want)?;
+            let n = match rustix::fs::copy_file_range(
+                source,
+                Some(&mut from),
+                target,
+                Some(&mut to),
+                want,
+            ) {
+                Ok(n) => n,
+                // Across file systems, or on one that can't: through this process.
+                Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => {
+                    let n = copy_by_hand(source, target, from, want)?;
+                    from += n as u64;
+                    to += n as u64;
+                    n
+                }
+                Err(errno) => return Err(errno.into()),
+            };
             if n == 0 {
                 // The source was cut short meanwhile.
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -136,6 +157,18 @@ fn copy_sparse(source: &std::fs::File, target: &std::fs::File) -> io::Result<u64
         }
     }
     Ok(copied)
+}
+
+fn copy_by_hand(
+    source: &std::fs::File,
+    target: &std::fs::File,
+    at: u64,
+    want: usize,
+) -> io::Result<usize> {
+    let mut buffer = vec![0; want.min(1 << 20)];
+    let n = source.read_at(&mut buffer, at)?;
+    target.write_all_at(&buffer[..n], at)?;
+    Ok(n)
 }
 
 /// The stretches of a file that hold data, in order. A file system that cannot tell gives one.
@@ -166,25 +199,28 @@ pub fn sparse_digest(path: &Path) -> io::Result<String> {
     let extents = data_extents(file.file())?;
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0u8; 1 << 20];
+    let page = PAGE as u64;
+    let mut done = 0;
     for extent in extents {
-        // Whole pages, so that the digest does not depend on where an extent begins.
-        let mut at = extent.start / PAGE as u64 * PAGE as u64;
+        // Whole pages, each once: extents may begin and end within one.
+        let mut at = (extent.start / page * page).max(done);
+        let end = extent.end.next_multiple_of(page).min(len);
         file.seek(SeekFrom::Start(at))?;
-        while at < extent.end {
-            let want = (buffer.len() as u64).min(len - at) as usize;
+        while at < end {
+            let want = (buffer.len() as u64).min(end - at) as usize;
             let filled = read_full(&mut file, &mut buffer[..want])?;
             if filled == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            for (index, page) in buffer[..filled].chunks(PAGE).enumerate() {
-                let offset = at + (index * PAGE) as u64;
-                if offset < extent.end.next_multiple_of(PAGE as u64) && !is_zero(page) {
-                    hasher.update(&offset.to_le_bytes());
-                    hasher.update(page);
+            for (index, bytes) in buffer[..filled].chunks(PAGE).enumerate() {
+                if !is_zero(bytes) {
+                    hasher.update(&(at + (index * PAGE) as u64).to_le_bytes());
+                    hasher.update(bytes);
                 }
             }
             at += filled as u64;
         }
+        done = at;
     }
     hasher.update(&len.to_le_bytes());
     Ok(hasher.finalize().to_hex().to_string())

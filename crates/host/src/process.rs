@@ -47,6 +47,7 @@ impl Process {
     /// Starts a program in a process group of its own, with an empty environment and no standard
     /// input. It lives on when the daemon ends.
     pub fn start(detached: &Detached) -> io::Result<Self> {
+        fs_err::metadata(&detached.dir).map_err(io::Error::other)?;
         let log = fs_err::OpenOptions::new()
             .create(true)
             .append(true)
@@ -167,10 +168,21 @@ pub fn is_alive(id: ProcessId) -> bool {
     matches!(stat(id.pid), Ok(stat) if stat.start_time == id.start_time && stat.state != 'Z')
 }
 
-/// Processes whose command line holds `marker` as a part of one of its arguments.
+/// A process found by its command line.
+#[derive(Debug, Clone)]
+pub struct Marked {
+    /// Which it is.
+    pub id: ProcessId,
+    /// Its command line.
+    pub args: Vec<String>,
+    /// Its working directory, links resolved.
+    pub dir: PathBuf,
+}
+
+/// Processes whose command line holds `marker` as a part of one of its arguments. Blocking.
 ///
 /// Used to find what an earlier daemon started and had no time to write down.
-pub fn find_by_argument(marker: &str) -> io::Result<Vec<(ProcessId, Vec<String>)>> {
+pub fn find_by_argument(marker: &str) -> io::Result<Vec<Marked>> {
     let mut found = Vec::new();
     for entry in fs_err::read_dir("/proc")? {
         let Some(pid) = entry?
@@ -181,8 +193,8 @@ pub fn find_by_argument(marker: &str) -> io::Result<Vec<(ProcessId, Vec<String>)
             continue;
         };
         // A process may end between any two of these lines; then it is not there.
-        let Ok(cmdline) = fs_err::read(Path::new("/proc").join(pid.to_string()).join("cmdline"))
-        else {
+        let proc = Path::new("/proc").join(pid.to_string());
+        let Ok(cmdline) = fs_err::read(proc.join("cmdline")) else {
             continue;
         };
         let args: Vec<String> = cmdline
@@ -190,9 +202,14 @@ pub fn find_by_argument(marker: &str) -> io::Result<Vec<(ProcessId, Vec<String>)
             .map(|arg| String::from_utf8_lossy(arg).into_owned())
             .collect();
         if args.iter().any(|arg| arg.contains(marker))
+            && let Ok(dir) = fs_err::read_link(proc.join("cwd"))
             && let Ok(start_time) = start_time(pid)
         {
-            found.push((ProcessId { pid, start_time }, args));
+            found.push(Marked {
+                id: ProcessId { pid, start_time },
+                args,
+                dir,
+            });
         }
     }
     Ok(found)
@@ -252,7 +269,8 @@ mod test {
             tokio::task::yield_now().await;
         };
         assert_eq!(found.len(), 1);
-        assert_eq!(found[0].0, process.id());
+        assert_eq!(found[0].id, process.id());
+        assert_eq!(found[0].dir, fs_err::canonicalize(dir.path()).unwrap());
         let adopted = Process::adopt(process.id()).unwrap().unwrap();
         assert!(!adopted.has_ended());
         adopted.kill().await.unwrap();

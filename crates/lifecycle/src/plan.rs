@@ -1,7 +1,8 @@
 //! Plans: the steps of each workflow, and how a broken one is unwound.
 //!
 //! A step can be repeated, and its undoing too: removing what is not there is success. Each step
-//! is written to the journal before it runs and after it is done.
+//! is written to the journal before it runs; that it is done shows in the next one, or in the
+//! operation's being closed.
 
 use crate::state::State;
 
@@ -148,6 +149,8 @@ impl PlanKind {
                 S::CommitHot,
             ],
             Self::Boot => &[
+                // One that did not answer an earlier daemon may still be there.
+                S::KillMachine,
                 S::EmptyMemory,
                 S::Launch,
                 S::CommitHot,
@@ -197,6 +200,14 @@ impl PlanKind {
         }
     }
 
+    /// Whether the undoing ends where this step fails: what comes after relies on it.
+    pub const fn holds_up_unwinding(step: Step) -> bool {
+        matches!(
+            step,
+            Step::KillMachine | Step::CommitHot | Step::CommitCold | Step::CommitOff
+        )
+    }
+
     /// The steps that undo a plan of which `begun` were begun; the last of them failed and may
     /// have had part of its effect.
     ///
@@ -212,7 +223,8 @@ impl PlanKind {
             Self::Boot if begun_with(S::CommitHot) => vec![S::KillMachine, S::CommitOff],
             // Nothing was given up yet: a cold image is still there.
             Self::Boot => vec![S::KillMachine],
-            Self::Wake | Self::Thaw if begun_with(S::Run) => vec![S::Run],
+            Self::Wake if begun_with(S::Run) => vec![S::Run, S::RemoveCold],
+            Self::Thaw if begun_with(S::Run) => vec![S::Run],
             Self::Wake if begun_with(S::CommitHot) => vec![S::KillMachine, S::CommitCold],
             Self::Wake => vec![S::KillMachine],
             // Recorded as cold: the machine is paused for good.

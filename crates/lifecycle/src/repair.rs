@@ -14,7 +14,7 @@ use crate::state::State;
 #[derive(Debug, Clone, Default)]
 pub struct Inventory<P> {
     /// The recorded sandboxes.
-    pub sandboxes: BTreeMap<SandboxId, SandboxFound>,
+    pub sandboxes: BTreeMap<SandboxId, SandboxFound<P>>,
     /// The processes, by the sandbox they say they are.
     pub processes: Vec<(SandboxId, P)>,
     /// Directories under `sandboxes/`.
@@ -27,11 +27,25 @@ pub struct Inventory<P> {
 
 /// A recorded sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SandboxFound {
+pub struct SandboxFound<P> {
     /// The recorded state.
     pub state: State,
-    /// Whether a whole cold image is there.
-    pub cold_image: bool,
+    /// The recorded process of its machine.
+    pub process: Option<P>,
+    /// Its cold image.
+    pub cold: ColdFound,
+}
+
+/// What is known of a cold image without reading all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColdFound {
+    /// It is whole, or can't be told from here: it can't be read now, or is of a newer version.
+    /// The next wake tells.
+    Kept,
+    /// There is none.
+    Missing,
+    /// It is there and is not what it was.
+    Damaged,
 }
 
 /// A recorded checkpoint.
@@ -60,6 +74,13 @@ pub enum Repair<P> {
         /// The reason.
         reason: &'static str,
     },
+    /// Record that it has failed, with a reason for its owner; nothing of it is deleted.
+    MarkFailed {
+        /// The sandbox.
+        sandbox: SandboxId,
+        /// The reason.
+        reason: &'static str,
+    },
     /// Delete a cold image that is spent, or was never whole.
     RemoveCold(SandboxId),
     /// Delete a sandbox's directory.
@@ -77,18 +98,27 @@ pub const REASON_GONE: &str =
     "the machine ended while the daemon was not running; it boots from its disk at the next start";
 /// Told when a recorded cold image is not there.
 pub const REASON_NO_IMAGE: &str =
-    "the sleeping memory is missing or not whole; it boots from its disk at the next start";
+    "the sleeping memory is missing; it boots from its disk at the next start";
+/// Told when a recorded cold image is not what it was.
+pub const REASON_DAMAGED: &str =
+    "the sleeping memory is damaged; `bhatti start --force` boots from the disk without it";
 
 /// Plans the repairs, in the order they are to be done: processes first, so that nothing is
 /// deleted under a VMM.
-pub fn plan_repairs<P: Copy>(found: &Inventory<P>) -> Vec<Repair<P>> {
+pub fn plan_repairs<P: Copy + PartialEq>(found: &Inventory<P>) -> Vec<Repair<P>> {
     let mut repairs = Vec::new();
     let mut taken_up: Vec<&SandboxId> = Vec::new();
     for (sandbox, process) in &found.processes {
-        let wanted = found
-            .sandboxes
-            .get(sandbox)
-            .is_some_and(|found| found.state.has_machine());
+        let wanted = found.sandboxes.get(sandbox).is_some_and(|found| {
+            match found.state {
+                State::Hot | State::Warm => {
+                    found.process.is_none_or(|recorded| recorded == *process)
+                }
+                // One that did not answer the last daemon, and was left.
+                State::Failed => found.process == Some(*process),
+                State::Creating | State::Cold | State::Off | State::Destroying => false,
+            }
+        });
         if wanted && !taken_up.contains(&sandbox) {
             taken_up.push(sandbox);
             repairs.push(Repair::Adopt {
@@ -116,16 +146,25 @@ pub fn plan_repairs<P: Copy>(found: &Inventory<P>) -> Vec<Repair<P>> {
                 // Spent, or a sleep that was not finished.
                 repairs.push(Repair::RemoveCold(id.clone()));
             }
-            State::Cold if !sandbox.cold_image => {
-                let reason = REASON_NO_IMAGE;
-                repairs.push(Repair::MarkOff {
-                    sandbox: id.clone(),
-                    reason,
-                });
-                repairs.push(Repair::RemoveCold(id.clone()));
-            }
+            State::Cold => match sandbox.cold {
+                ColdFound::Kept => {}
+                ColdFound::Missing => {
+                    let reason = REASON_NO_IMAGE;
+                    repairs.push(Repair::MarkOff {
+                        sandbox: id.clone(),
+                        reason,
+                    });
+                }
+                ColdFound::Damaged => {
+                    let reason = REASON_DAMAGED;
+                    repairs.push(Repair::MarkFailed {
+                        sandbox: id.clone(),
+                        reason,
+                    });
+                }
+            },
             State::Off => repairs.push(Repair::RemoveCold(id.clone())),
-            State::Cold | State::Failed => {}
+            State::Failed => {}
         }
     }
     for id in &found.sandbox_directories {

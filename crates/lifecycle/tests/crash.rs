@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use bhatti_lifecycle::plan::{PlanKind, Step};
-use bhatti_lifecycle::repair::{Inventory, Repair, SandboxFound, SnapshotFound, plan_repairs};
+use bhatti_lifecycle::repair::{
+    ColdFound, Inventory, Repair, SandboxFound, SnapshotFound, plan_repairs,
+};
 use bhatti_lifecycle::state::State;
 use bhatti_types::id::{SandboxId, SnapshotId};
 
@@ -136,7 +138,12 @@ impl World {
                         sandbox.clone(),
                         SandboxFound {
                             state,
-                            cold_image: self.cold == Files::Whole,
+                            process: None,
+                            cold: match self.cold {
+                                Files::None => ColdFound::Missing,
+                                Files::Partial => ColdFound::Damaged,
+                                Files::Whole => ColdFound::Kept,
+                            },
                         },
                     )
                 })
@@ -171,6 +178,7 @@ impl World {
                     }
                 }
                 Repair::MarkOff { .. } => self.record = Some(State::Off),
+                Repair::MarkFailed { .. } => self.record = Some(State::Failed),
                 Repair::RemoveCold(_) => self.apply(Step::RemoveCold),
                 Repair::RemoveDirectory(_) => self.apply(Step::RemoveDirectory),
                 Repair::Forget(_) => self.record = None,

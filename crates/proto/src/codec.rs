@@ -69,11 +69,7 @@ pub fn encode<M: Message>(message: &M, limit: usize) -> Result<Bytes, TooLong> {
     if length > limit {
         return Err(TooLong { length, limit });
     }
-    let mut wire = BytesMut::with_capacity(length + MAX_PREFIX);
-    message
-        .encode_length_delimited(&mut wire)
-        .expect("a BytesMut grows as needed, so there is room for the message");
-    Ok(wire.freeze())
+    Ok(message.encode_length_delimited_to_vec().into())
 }
 
 /// Takes one whole message off the front of `buffer`; `None` if it is not all there yet.
@@ -89,7 +85,9 @@ pub fn decode<M: Message + Default>(
     }
     buffer.advance(prefix.bytes);
     let body = buffer.split_to(prefix.length).freeze();
-    M::decode(body).map(Some).map_err(|source| ReadError::Malformed { source })
+    M::decode(body)
+        .map(Some)
+        .map_err(|source| ReadError::Malformed { source })
 }
 
 struct Prefix {
@@ -157,7 +155,11 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
                 return Ok(Some(message));
             }
             if self.fill().await? == 0 {
-                return if self.buffer.is_empty() { Ok(None) } else { Err(ReadError::Truncated) };
+                return if self.buffer.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(ReadError::Truncated)
+                };
             }
         }
     }
@@ -231,7 +233,11 @@ mod test {
 
     #[test]
     fn a_giant_length_is_refused_before_its_bytes_come() {
-        for prefix in [&[0xff, 0xff, 0xff, 0xff, 0x0f][..], &[0xff; 9], &[0x80, 0x80, 0x80, 0x01]] {
+        for prefix in [
+            &[0xff, 0xff, 0xff, 0xff, 0x0f][..],
+            &[0xff; 9],
+            &[0x80, 0x80, 0x80, 0x01],
+        ] {
             let mut buffer = BytesMut::from(prefix);
             let error = decode::<Control>(&mut buffer, MAX_MESSAGE).unwrap_err();
             assert!(matches!(error, ReadError::TooLong { .. }), "{error}");
@@ -245,12 +251,21 @@ mod test {
         assert_eq!(block_on(reader.next()).unwrap(), Some(signal(15)));
         assert_eq!(block_on(reader.next::<Control>()).unwrap(), None);
         let mut reader = MessageReader::new(Cursor::new(wire.slice(..1)), MAX_MESSAGE);
-        assert!(matches!(block_on(reader.next::<Control>()), Err(ReadError::Truncated)));
+        assert!(matches!(
+            block_on(reader.next::<Control>()),
+            Err(ReadError::Truncated)
+        ));
     }
 
     #[test]
     fn a_message_over_the_limit_is_not_sent() {
         let error = encode(&signal(i32::MAX), 2).unwrap_err();
-        assert_eq!(error, TooLong { length: 6, limit: 2 });
+        assert_eq!(
+            error,
+            TooLong {
+                length: 6,
+                limit: 2
+            }
+        );
     }
 }

@@ -2,6 +2,11 @@
 //!
 //! Each takes any bytes and panics if a promise of this crate is broken.
 
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "panicking is how a fuzz target speaks"
+)]
+
 use bytes::BytesMut;
 
 use crate::codec::{self, MAX_MESSAGE};
@@ -34,7 +39,11 @@ pub fn hello_scanner(data: &[u8]) {
     }
     loop {
         let greeting = at_once.next_greeting();
-        assert_eq!(greeting, piecewise.next_greeting(), "the same however it is split");
+        assert_eq!(
+            greeting,
+            piecewise.next_greeting(),
+            "the same however it is split"
+        );
         let Some(greeting) = greeting else { break };
         assert!(greeting.body.len() <= MAX_BODY, "a body is bounded");
         let wire = &greeting.encode()[crate::hello::LEAD_IN..];
@@ -43,7 +52,11 @@ pub fn hello_scanner(data: &[u8]) {
             "a greeting was really there"
         );
     }
-    assert_eq!(at_once.into_rest(), piecewise.into_rest(), "the same is left over");
+    assert_eq!(
+        at_once.into_rest(),
+        piecewise.into_rest(),
+        "the same is left over"
+    );
 }
 
 /// The decoder of messages: whatever comes, it ends, and what it accepts decodes again to the
@@ -52,8 +65,8 @@ pub fn message_decoder(data: &[u8]) {
     fn all<M: prost::Message + Default + PartialEq>(data: &[u8]) {
         let mut buffer = BytesMut::from(data);
         while let Ok(Some(message)) = codec::decode::<M>(&mut buffer, MAX_MESSAGE) {
-            // What is known of a message may be longer than it was: a repeated scalar field
-            // counts once, a default is left out, but a varint may have been padded.
+            // At the limit its own encoding may be longer than what came, by the length prefixes
+            // of messages whose fields came in pieces.
             let Ok(wire) = codec::encode(&message, MAX_MESSAGE) else {
                 continue;
             };

@@ -281,7 +281,11 @@ mod test {
             // A cut inside the length field may leave a length that never comes; the padding of
             // the next round ends that.
             scanner.push(&resync_padding());
-            assert_eq!(scanner.next_greeting(), Some(greeting(Kind::Start, b"")), "cut at {cut}");
+            assert_eq!(
+                scanner.next_greeting(),
+                Some(greeting(Kind::Start, b"")),
+                "cut at {cut}"
+            );
         }
     }
 

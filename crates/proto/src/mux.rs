@@ -191,7 +191,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
             Ok(None) => Poll::Ready(Ok(read)),
             Ok(Some(GoAway { code })) => {
                 // yamux reads it too and ends; only the reason is kept here.
-                this.observer.seen().breach.get_or_insert(Breach::GoAway { code });
+                this.observer
+                    .seen()
+                    .breach
+                    .get_or_insert(Breach::GoAway { code });
                 Poll::Ready(Ok(read))
             }
             Err(breach) => Poll::Ready(Err(this.breach(breach))),
@@ -210,7 +213,10 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         this.observer.seen().write_blocked = polled.is_pending();
         let written = ready!(polled)?;
         if let Ok(Some(GoAway { code: code @ 1.. })) = this.outbound.feed(&buf[..written]) {
-            this.observer.seen().breach.get_or_insert(Breach::Complaint { code });
+            this.observer
+                .seen()
+                .breach
+                .get_or_insert(Breach::Complaint { code });
         }
         Poll::Ready(Ok(written))
     }
@@ -245,8 +251,10 @@ mod test {
         wire.extend(frame(3, 2, &[]));
         for size in 1..=wire.len() {
             let mut watch = FrameWatch::default();
-            let seen: Vec<_> =
-                wire.chunks(size).filter_map(|piece| watch.feed(piece).unwrap()).collect();
+            let seen: Vec<_> = wire
+                .chunks(size)
+                .filter_map(|piece| watch.feed(piece).unwrap())
+                .collect();
             assert_eq!(seen, [GoAway { code: 2 }], "in pieces of {size}");
         }
     }
@@ -254,17 +262,30 @@ mod test {
     #[test]
     fn a_body_over_the_limit_is_a_breach() {
         let length = MAX_FRAME_BODY as u32 + 1;
-        let breach = FrameWatch::default().feed(&frame(0, length, &[])).unwrap_err();
+        let breach = FrameWatch::default()
+            .feed(&frame(0, length, &[]))
+            .unwrap_err();
         assert_eq!(breach, Breach::FrameTooLong { length });
     }
 
     #[test]
-    fn the_lead_in_of_a_greeting_is_a_breach_wherever_in_a_header_it_begins() {
-        for seen in 0..FRAME_HEADER {
-            let mut wire = frame(0, 0, &[]);
-            wire.truncate(seen);
-            wire.resize(seen + crate::hello::LEAD_IN, 0xff);
-            assert!(FrameWatch::default().feed(&wire).is_err(), "after {seen} bytes of a header");
+    fn a_resync_is_a_breach_wherever_in_a_frame_it_begins() {
+        let body = vec![0; MAX_FRAME_BODY];
+        let whole = frame(0, MAX_FRAME_BODY as u32, &body);
+        for seen in (0..=FRAME_HEADER).chain([FRAME_HEADER + 1, whole.len() - 1, whole.len()]) {
+            let mut watch = FrameWatch::default();
+            assert_eq!(watch.feed(&whole[..seen]), Ok(None));
+            let padding = crate::hello::resync_padding();
+            assert!(
+                watch.feed(&padding).is_err(),
+                "after {seen} bytes of a frame"
+            );
         }
+    }
+
+    #[test]
+    fn the_lead_in_alone_is_a_breach_between_two_frames() {
+        let lead_in = [0xff; crate::hello::LEAD_IN];
+        assert_eq!(FrameWatch::default().feed(&lead_in), Err(Breach::NotAFrame));
     }
 }

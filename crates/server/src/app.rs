@@ -123,7 +123,7 @@ pub fn router(app: &App) -> Router {
             route,
         };
         let handler = handler(route.method, route.operation)
-            .layer(from_fn_with_state(guarded, guard))
+            .route_layer(from_fn_with_state(guarded, guard))
             .with_state(app.clone());
         router.route(route.path, handler)
     });

@@ -60,11 +60,11 @@ async fn read(request: Request) -> Result<Bytes, ApiError> {
     if told.is_some_and(|length| length > MAX_DRAINED || (waits && length > MAX_BODY)) {
         return Err(ApiError::TooLarge { limit: MAX_BODY });
     }
-    tokio::time::timeout(BODY_LIMIT, collect(request.into_body())).await.unwrap_or(Err(
-        ApiError::SlowBody {
+    tokio::time::timeout(BODY_LIMIT, collect(request.into_body()))
+        .await
+        .unwrap_or(Err(ApiError::SlowBody {
             seconds: BODY_LIMIT.as_secs(),
-        },
-    ))
+        }))
 }
 
 async fn collect(mut body: Body) -> Result<Bytes, ApiError> {
@@ -93,7 +93,8 @@ async fn collect(mut body: Body) -> Result<Bytes, ApiError> {
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     // Serde would take an array for a struct, with the fields in their order.
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
-    if first.is_some_and(|byte| matches!(byte, b'[' | b'"' | b'0'..=b'9' | b'-' | b't' | b'f' | b'n'))
+    if first
+        .is_some_and(|byte| matches!(byte, b'[' | b'"' | b'0'..=b'9' | b'-' | b't' | b'f' | b'n'))
         && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
     {
         return Err(ApiError::malformed("the body must be a JSON object"));
@@ -101,7 +102,10 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
-        reason(error.inner(), Some(path.as_str()).filter(|path| *path != "."))
+        reason(
+            error.inner(),
+            Some(path.as_str()).filter(|path| *path != "."),
+        )
     })?;
     deserializer.end().map_err(|error| reason(&error, None))?;
     Ok(value)
@@ -113,15 +117,37 @@ fn reason(error: &serde_json::Error, path: Option<&str>) -> ApiError {
     let position = format!(" at line {} column {}", error.line(), error.column());
     let what = text.strip_suffix(&position).unwrap_or(&text);
     let text = match (error.classify(), path) {
-        (Category::Data, Some(path)) => format!("{path}: {what}"),
-        (Category::Data, None) => what.to_owned(),
+        // An unknown field is named in the reason itself.
+        (Category::Data, Some(path)) if !what.starts_with("unknown field") => {
+            format!("{path}: {}", in_words(what))
+        }
+        (Category::Data, _) => what.to_owned(),
         (Category::Syntax | Category::Eof | Category::Io, _) => {
             format!("the body is not JSON: {what}")
         }
     };
     // A field's name may be anything.
-    let printable = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
+    let printable = text
+        .chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c });
     ApiError::malformed(printable.take(MAX_REASON).collect::<String>())
+}
+
+/// Says what kind of number is expected without Rust's names for them.
+fn in_words(what: &str) -> String {
+    let types = [
+        ("u64", "a whole number"),
+        ("u32", "a whole number below 4294967296"),
+        ("i32", "a whole number"),
+        ("f64", "a number"),
+    ];
+    types
+        .into_iter()
+        .find_map(|(name, words)| {
+            let before = what.strip_suffix(name)?.strip_suffix("expected ")?;
+            Some(format!("{before}expected {words}"))
+        })
+        .unwrap_or_else(|| what.to_owned())
 }
 
 #[cfg(test)]
@@ -136,7 +162,10 @@ mod test {
     use crate::error::ApiError;
 
     fn refusal(body: &str) -> String {
-        parse::<CreateSandbox>(body.as_bytes()).map(|_| ()).unwrap_err().to_string()
+        parse::<CreateSandbox>(body.as_bytes())
+            .map(|_| ())
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
@@ -202,15 +231,24 @@ mod test {
     async fn a_body_of_just_the_limit_is_taken() {
         let body = format!("{{}}{}", " ".repeat(MAX_BODY - 2));
         let request = Request::post("/").body(Body::from(body)).unwrap();
-        assert!(Json::<CreateSandbox>::from_request(request, &()).await.is_ok());
+        assert!(
+            Json::<CreateSandbox>::from_request(request, &())
+                .await
+                .is_ok()
+        );
     }
 
     #[tokio::test]
     async fn a_body_may_be_left_out_where_nothing_in_it_is_needed() {
         let empty = || Request::post("/").body(Body::empty()).unwrap();
-        let JsonOrDefault(start) =
-            JsonOrDefault::<StartSandbox>::from_request(empty(), &()).await.unwrap();
+        let JsonOrDefault(start) = JsonOrDefault::<StartSandbox>::from_request(empty(), &())
+            .await
+            .unwrap();
         assert_eq!(start, StartSandbox::default());
-        assert!(Json::<StartSandbox>::from_request(empty(), &()).await.is_err());
+        assert!(
+            Json::<StartSandbox>::from_request(empty(), &())
+                .await
+                .is_err()
+        );
     }
 }

@@ -47,7 +47,11 @@ pub(crate) enum Wanted {
 pub(crate) fn new_sandbox(body: CreateSandbox) -> Result<NewSandbox, Invalid> {
     Ok(NewSandbox {
         name: given_name(body.name)?,
-        image: body.image.filter(|name| !name.is_empty()).map(|name| name.parse()).transpose()?,
+        image: body
+            .image
+            .filter(|name| !name.is_empty())
+            .map(|name| name.parse())
+            .transpose()?,
         cpus: body.cpus.map_or(Ok(Vcpus::default()), cpus)?,
         memory: match body.memory_mb {
             None | Some(0) => MemoryMb::default(),
@@ -68,19 +72,25 @@ fn cpus(count: f64) -> Result<Vcpus, Invalid> {
     if count == 0.0 {
         return Ok(Vcpus::default());
     }
-    if count.fract() != 0.0 || count < 0.0 {
+    // Past the range as well, for what does not fit a u64 should be shown as it was given.
+    if count.fract() != 0.0 || !(1.0..=f64::from(Vcpus::MAX.get())).contains(&count) {
         return Err(Invalid::new(
             "number of vCPUs",
             &count.to_string(),
-            format!("must be a whole number from {} to {}", Vcpus::MIN, Vcpus::MAX),
+            format!(
+                "must be a whole number from {} to {}",
+                Vcpus::MIN,
+                Vcpus::MAX
+            ),
         ));
     }
-    // Numbers past u64 become its largest, which is refused as well.
     Vcpus::new(count as u64)
 }
 
 fn given_name(name: Option<String>) -> Result<Option<SandboxName>, Invalid> {
-    name.filter(|name| !name.is_empty()).map(|name| name.parse()).transpose()
+    name.filter(|name| !name.is_empty())
+        .map(|name| name.parse())
+        .transpose()
 }
 
 pub(crate) fn new_snapshot(body: &CreateSnapshot) -> Result<SnapshotName, Invalid> {
@@ -108,7 +118,11 @@ pub(crate) fn exec(body: ExecRequest, transport: Transport) -> Result<Wanted, In
             return refuse("stdin", "true", "standard input needs the WebSocket");
         }
         Transport::WebSocket if body.detach => {
-            return refuse("detach", "true", "a detached command needs no WebSocket: use POST");
+            return refuse(
+                "detach",
+                "true",
+                "a detached command needs no WebSocket: use POST",
+            );
         }
         Transport::Http | Transport::WebSocket => {}
     }
@@ -124,12 +138,18 @@ pub(crate) fn exec(body: ExecRequest, transport: Transport) -> Result<Wanted, In
     let exec = NewExec {
         argv: argv(body.cmd)?,
         env: Env::new(body.env)?,
-        workdir: body.workdir.map(|path| guest_path("working directory", path)).transpose()?,
+        workdir: body
+            .workdir
+            .map(|path| guest_path("working directory", path))
+            .transpose()?,
         user: body.user.map(user).transpose()?,
         timeout: timeout.map(Duration::from_secs),
         stdin: body.stdin,
     };
-    let output_file = body.output_file.map(|path| guest_path("output file", path)).transpose()?;
+    let output_file = body
+        .output_file
+        .map(|path| guest_path("output file", path))
+        .transpose()?;
     match (body.detach, output_file) {
         (true, output_file) => Ok(Wanted::Detached { exec, output_file }),
         (false, None) => Ok(Wanted::Attached(exec)),
@@ -164,7 +184,11 @@ fn guest_path(what: &'static str, path: String) -> Result<String, Invalid> {
         return Err(Invalid::new(what, &path, "must be an absolute path"));
     }
     if path.contains('\0') || path.len() >= MAX_PATH {
-        return Err(Invalid::new(what, &path, "may hold no NUL and at most 4095 bytes"));
+        return Err(Invalid::new(
+            what,
+            &path,
+            "may hold no NUL and at most 4095 bytes",
+        ));
     }
     Ok(path)
 }
@@ -183,7 +207,11 @@ fn user(text: String) -> Result<String, Invalid> {
     if well_formed && text.len() <= MAX_USER {
         Ok(text)
     } else {
-        Err(Invalid::new("user", &text, "must be a name, a uid or `user:group`"))
+        Err(Invalid::new(
+            "user",
+            &text,
+            "must be a name, a uid or `user:group`",
+        ))
     }
 }
 
@@ -206,7 +234,10 @@ mod test {
     #[test]
     fn what_is_left_out_is_the_default() {
         let new = new_sandbox(CreateSandbox::default()).unwrap();
-        assert_eq!((new.cpus.get(), new.memory.get(), new.disk), (1, 1024, None));
+        assert_eq!(
+            (new.cpus.get(), new.memory.get(), new.disk),
+            (1, 1024, None)
+        );
         let zeros = CreateSandbox {
             name: Some(String::new()),
             image: Some(String::new()),
@@ -216,7 +247,10 @@ mod test {
             ..CreateSandbox::default()
         };
         let new = new_sandbox(zeros).unwrap();
-        assert_eq!((new.cpus.get(), new.memory.get(), new.disk), (1, 1024, None));
+        assert_eq!(
+            (new.cpus.get(), new.memory.get(), new.disk),
+            (1, 1024, None)
+        );
         assert!(new.name.is_none() && new.image.is_none());
     }
 
@@ -268,7 +302,18 @@ mod test {
         for right in ["root", "1000", "1000:1000", "www-data:adm", "Jürgen"] {
             assert!(user(right.to_owned()).is_ok(), "{right}");
         }
-        for wrong in ["", ":", "a:", ":b", "a:b:c", "a b", "a\0", "-a", "../a", &"x".repeat(129)] {
+        for wrong in [
+            "",
+            ":",
+            "a:",
+            ":b",
+            "a:b:c",
+            "a b",
+            "a\0",
+            "-a",
+            "../a",
+            &"x".repeat(129),
+        ] {
             assert!(user(wrong.to_owned()).is_err(), "{wrong:?}");
         }
     }

@@ -202,7 +202,11 @@ mod test {
     fn every_engine_error() -> Vec<EngineError> {
         let source = || std::io::Error::other("/var/lib/secret: permission denied");
         vec![
-            EngineError::Invalid(bhatti_types::invalid::Invalid::new("size", "0", "too small")),
+            EngineError::Invalid(bhatti_types::invalid::Invalid::new(
+                "size",
+                "0",
+                "too small",
+            )),
             EngineError::NotFound {
                 kind: Kind::Sandbox,
                 name: "dev".into(),
@@ -276,8 +280,14 @@ mod test {
             let error = ApiError::RateLimited {
                 retry_after: Duration::from_millis(millis),
             };
-            error.into_response().headers()["retry-after"].to_str().unwrap().to_owned()
+            error.into_response().headers()["retry-after"]
+                .to_str()
+                .unwrap()
+                .to_owned()
         };
-        assert_eq!((after(0), after(1000), after(1001)), ("1".into(), "1".into(), "2".into()));
+        assert_eq!(
+            (after(0), after(1000), after(1001)),
+            ("1".into(), "1".into(), "2".into())
+        );
     }
 }

@@ -18,10 +18,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Asking {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
-        parts.extensions.get::<Caller>().cloned().map(Self).ok_or(ApiError::Fault {
-            what: "a handler that needs a caller is on a route without one",
-            source: None,
-        })
+        parts
+            .extensions
+            .get::<Caller>()
+            .cloned()
+            .map(Self)
+            .ok_or(ApiError::Fault {
+                what: "a handler that needs a caller is on a route without one",
+                source: None,
+            })
     }
 }
 
@@ -67,7 +72,9 @@ impl<T: PathName, S: Send + Sync> FromRequestParts<S> for Named<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let text = segment(parts, state).await?;
-        text.parse().map(Self).map_err(|_| not_found(T::KIND, &text))
+        text.parse()
+            .map(Self)
+            .map_err(|_| not_found(T::KIND, &text))
     }
 }
 

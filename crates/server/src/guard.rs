@@ -28,7 +28,11 @@ pub(crate) async fn guard(
     let Guarded { app, route } = &guarded;
     if route.auth != Auth::Nobody {
         // A request without a peer came by a way that nobody thought of: treat it as a stranger's.
-        let peer = request.extensions().get::<Peer>().copied().unwrap_or(Peer::OtherUser);
+        let peer = request
+            .extensions()
+            .get::<Peer>()
+            .copied()
+            .unwrap_or(Peer::OtherUser);
         match admit(app, route, peer, request.headers()).await {
             Ok(caller) => {
                 tracing::Span::current().record("user", caller.name.as_str());
@@ -64,7 +68,10 @@ async fn admit(
 
 async fn authenticate(app: &App, header: &HeaderValue) -> Result<Caller, ApiError> {
     let token = bearer(header)?.parse().map_err(|_| ApiError::BadToken)?;
-    app.engine().authenticate(&token).await?.ok_or(ApiError::BadToken)
+    app.engine()
+        .authenticate(&token)
+        .await?
+        .ok_or(ApiError::BadToken)
 }
 
 /// The token of an `Authorization` header. Other schemes than `Bearer` are as good as none.
@@ -92,7 +99,10 @@ mod test {
         assert_eq!(read(b"Bearer bht_a_1").unwrap(), "bht_a_1");
         assert_eq!(read(b"bearer  bht_a_1 ").unwrap(), "bht_a_1");
         for other in [&b"Basic YTpi"[..], b"bht_a_1", b"", b"Bearer"] {
-            assert!(matches!(bearer(&HeaderValue::from_bytes(other).unwrap()), Err(ApiError::NoToken)));
+            assert!(matches!(
+                bearer(&HeaderValue::from_bytes(other).unwrap()),
+                Err(ApiError::NoToken)
+            ));
         }
         assert!(matches!(read(b"Bearer \xff"), Err(ApiError::BadToken)));
     }

@@ -54,9 +54,13 @@ impl Limits {
         }
         // When so many are active at once, all share one bucket until some rest.
         let key = (buckets.len() < self.max_users).then(|| user.clone());
-        buckets.check_key(&key).map_err(|until| ApiError::RateLimited {
-            retry_after: until.wait_time_from(DefaultClock::default().now()).max(Duration::ZERO),
-        })
+        buckets
+            .check_key(&key)
+            .map_err(|until| ApiError::RateLimited {
+                retry_after: until
+                    .wait_time_from(DefaultClock::default().now())
+                    .max(Duration::ZERO),
+            })
     }
 }
 
@@ -80,7 +84,10 @@ mod test {
             panic!("{error}");
         };
         // 30 a minute: the next place is free two seconds after the first was taken.
-        assert!(retry_after.as_millis() > 0 && retry_after.as_secs() < 3, "{retry_after:?}");
+        assert!(
+            retry_after.as_millis() > 0 && retry_after.as_secs() < 3,
+            "{retry_after:?}"
+        );
         limits.check(&one, LimitClass::Exec).unwrap();
         limits.check(&one, LimitClass::Other).unwrap();
         limits.check(&two, LimitClass::Create).unwrap();
@@ -106,7 +113,10 @@ mod test {
             limits.check(&UserId::random(), LimitClass::Other).unwrap();
         }
         limits.check(&UserId::random(), LimitClass::Other).unwrap();
-        assert!(limits.check(&UserId::random(), LimitClass::Other).is_err(), "they share one");
+        assert!(
+            limits.check(&UserId::random(), LimitClass::Other).is_err(),
+            "they share one"
+        );
         assert!(limits.other.len() <= 4);
     }
 }

@@ -38,7 +38,9 @@ pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
         started: Instant::now(),
         answered: false,
     };
-    let outcome = AssertUnwindSafe(next.run(request).instrument(span.clone())).catch_unwind().await;
+    let outcome = AssertUnwindSafe(next.run(request).instrument(span.clone()))
+        .catch_unwind()
+        .await;
     let response = outcome.unwrap_or_else(|panic| {
         ApiError::Fault {
             what: "a handler panicked",
@@ -60,7 +62,8 @@ impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.answered {
             let ms = self.started.elapsed().as_millis() as u64;
-            self.span.in_scope(|| tracing::info!(ms, "the client went away"));
+            self.span
+                .in_scope(|| tracing::info!(ms, "the client went away"));
         }
     }
 }
@@ -149,11 +152,21 @@ mod test {
             .layer(from_fn(observe));
         let request = Request::get(path).body(Body::empty()).unwrap();
         let response = app.oneshot(request).await.unwrap();
-        let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
-        assert_eq!(response.headers()["x-bhatti-version"], env!("CARGO_PKG_VERSION"));
+        let id = response.headers()["x-request-id"]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        assert_eq!(
+            response.headers()["x-bhatti-version"],
+            env!("CARGO_PKG_VERSION")
+        );
         let status = response.status().as_u16();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
-        (status, id, serde_json::from_slice(&bytes).unwrap_or_default())
+        (
+            status,
+            id,
+            serde_json::from_slice(&bytes).unwrap_or_default(),
+        )
     }
 
     #[tokio::test]
@@ -162,7 +175,10 @@ mod test {
             let (status, id, body) = ask(path).await;
             id.parse::<RequestId>().unwrap();
             assert_eq!(status, 500);
-            assert_eq!(body, serde_json::json!({"error": "internal error", "request_id": id}));
+            assert_eq!(
+                body,
+                serde_json::json!({"error": "internal error", "request_id": id})
+            );
         }
     }
 

@@ -1,8 +1,25 @@
 //! Where a connection comes from.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::net::UnixStream;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// A connection's place among those its listener takes at once. Requests carry it as an
+/// extension, for a WebSocket outlives the HTTP connection that it came by.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
+impl Place {
+    pub(crate) fn new(permit: OwnedSemaphorePermit) -> Self {
+        Self {
+            _permit: Arc::new(permit),
+        }
+    }
+}
 
 /// The other end of a connection. Every request carries it as an extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,7 +19,7 @@ pub(crate) fn sandbox(view: SandboxView) -> Sandbox {
         status: view.status.as_str().to_owned(),
         thermal: view.thermal.as_str().to_owned(),
         reason: view.reason,
-        engine: view.engine.to_owned(),
+        engine: view.engine,
         accelerator: view.accelerator,
         ip: String::new(),
         urls: Vec::new(),

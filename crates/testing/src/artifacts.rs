@@ -23,6 +23,14 @@ pub fn cache() -> PathBuf {
 /// If they are not in the cache.
 pub fn install(data_dir: &Path) {
     install_kit(data_dir);
+    install_base_image(data_dir);
+}
+
+/// Puts only the cached base image into a data directory.
+///
+/// # Panics
+/// If it is not in the cache.
+pub fn install_base_image(data_dir: &Path) {
     let images = cache().join("images");
     let newest = fs_err::read_dir(&images)
         .expect("the base image is cached: run `cargo xtask base-image`")
@@ -67,7 +75,8 @@ pub fn program() -> PathBuf {
     let program = built.join("bhatti");
     assert!(
         program.exists(),
-        "{program:?} is not there: run `cargo build -p bhatti`"
+        "{} is not there: run `cargo build -p bhatti`",
+        program.display()
     );
     program
 }

@@ -97,7 +97,10 @@ impl Daemon {
             .open(self.log())
             .expect("the log can be written")
             .into_file();
-        let mut arguments = vec!["serve", "--listen", "", "--log-level", "debug"];
+        let mut arguments = vec!["serve", "--log-level", "debug"];
+        if !args.contains(&"--listen") {
+            arguments.extend(["--listen", ""]);
+        }
         if !args.contains(&"--accelerator") {
             arguments.extend(["--accelerator", "tcg"]);
         }
@@ -126,9 +129,31 @@ impl Daemon {
         self.root.path().join("serve.log")
     }
 
+    /// URL of the API over TCP, if the daemon was started with `--listen 127.0.0.1:0`: the port
+    /// that the system chose is in its log.
+    ///
+    /// # Panics
+    /// If the log names none.
+    pub fn url(&self) -> String {
+        const HOST: &str = "127.0.0.1:";
+        let log = read(&self.log());
+        let port = log
+            .rmatch_indices(HOST)
+            .map(|(at, _)| &log[at + HOST.len()..])
+            .map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next())
+            .find_map(|port| port?.parse::<u16>().ok().filter(|port| *port != 0));
+        let port = port.expect("the log says where the daemon listens");
+        format!("http://{HOST}{port}")
+    }
+
+    /// The daemon's unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.data_dir().join("bhatti.sock")
+    }
+
     /// A client on the unix socket.
     pub fn client(&self) -> Client {
-        Client::new(Endpoint::Unix(self.data_dir().join("bhatti.sock")), None)
+        Client::new(Endpoint::Unix(self.socket()), None)
     }
 
     /// Runs the command line.
@@ -191,7 +216,7 @@ impl Daemon {
             return Vec::new();
         };
         let qemu = Qemu::new("qemu-system-x86_64".into());
-        qemu.find(&id)
+        qemu.find(&id, &self.data_dir())
             .await
             .expect("the table of processes can be read")
     }
@@ -229,8 +254,8 @@ impl Drop for Daemon {
         }
         if let Some(id) = self.id() {
             let mark = bhatti_vmm::qemu::arguments::mark(&id);
-            for (process, _) in bhatti_host::process::find_by_argument(&mark).unwrap_or_default() {
-                if let Some(pid) = rustix::process::Pid::from_raw(process.pid as i32) {
+            for found in bhatti_host::process::find_by_argument(&mark).unwrap_or_default() {
+                if let Some(pid) = rustix::process::Pid::from_raw(found.id.pid as i32) {
                     let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
                 }
             }

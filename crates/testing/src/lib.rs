@@ -1,9 +1,17 @@
 //! Fixtures for tests: a real daemon over a fresh data directory, its command line in a clean
-//! environment, and waiting without sleeping.
+//! environment, guests and a program in them that shows whether anything was lost, and waiting
+//! without sleeping.
 //!
 //! Needs the guest kit and the base image in the cache; `cargo xtask test` makes them.
 
+#![expect(clippy::panic, reason = "a fixture that fails fails its test")]
+
 pub mod artifacts;
 pub mod cli;
+pub mod counting;
 pub mod daemon;
+pub mod guest;
+pub mod http;
+pub mod stream;
 pub mod wait;
+pub mod witness;

@@ -129,8 +129,9 @@ pub trait Vmm: Send + Sync {
         process: ProcessId,
     ) -> Result<Option<Arc<dyn Machine>>, VmmError>;
 
-    /// All VMM processes on the host that carry this data directory's mark.
-    async fn find(&self, data_dir: &DataDirId) -> Result<Vec<Found>, VmmError>;
+    /// All VMM processes on the host that carry this data directory's mark and work in a
+    /// directory under `root`.
+    async fn find(&self, data_dir: &DataDirId, root: &Path) -> Result<Vec<Found>, VmmError>;
 
     /// Ends a process found by [`Vmm::find`] that nobody wants. Success if it is gone.
     async fn end(&self, process: ProcessId) -> Result<(), VmmError>;

@@ -109,6 +109,8 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        // A connection that still waits for this would keep the thread for ever.
+        let _ = self.go_on.send(());
         let said = self.connect().and_then(|mut stream| stream.write_all(STOP));
         let thread = self.thread.take().unwrap();
         // After a panic of the thread there is nobody to hear it.

@@ -12,6 +12,7 @@ mod exec;
 mod fixture;
 mod help;
 mod results;
+mod serve;
 mod setup;
 mod stage;
 mod terminal;

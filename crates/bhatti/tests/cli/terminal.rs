@@ -4,10 +4,19 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::process::{Child, Stdio};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::daemon::Daemon;
 use crate::fixture::Home;
+
+/// How long the program may say nothing.
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 30,
+    tv_nsec: 0,
+};
 
 /// The program on a terminal, and the other side of that terminal.
 struct Session {
@@ -21,6 +30,13 @@ impl Session {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
+        let size = Winsize {
+            ws_row: 24,
+            ws_col: 80,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&master, size).unwrap();
         let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
         let terminal = fs_err::OpenOptions::new()
             .read(true)
@@ -46,6 +62,13 @@ impl Session {
     fn wait_for(&mut self, text: &str) {
         let mut buffer = [0; 1024];
         while !self.seen.contains(text) {
+            let mut ready = [PollFd::new(&self.keyboard, PollFlags::IN)];
+            assert_eq!(
+                poll(&mut ready, Some(&PATIENCE)),
+                Ok(1),
+                "no {text:?} in {:?}",
+                self.seen
+            );
             let length = self.keyboard.read(&mut buffer).unwrap();
             self.seen
                 .push_str(&String::from_utf8_lossy(&buffer[..length]));
@@ -123,7 +146,8 @@ fn a_terminal_gets_colour_unless_it_is_against_it() {
 
 #[test]
 fn what_takes_long_is_shown_to_go_on() {
-    let home = Home::new();
+    let mut home = Home::new();
+    home.set("TERM", "xterm");
     let daemon = Daemon::unix(&home.socket());
     let mut session = Session::start(&home, &["stop", "slow"]);
     session.wait_for("stopping sandbox slow");

@@ -13,6 +13,7 @@ use bhatti_lifecycle::state::State;
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::snapshot::SnapshotRow;
 use bhatti_types::id::{SandboxId, UserId};
+use bhatti_types::name::SandboxName;
 use bhatti_types::state::Status;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -40,6 +41,7 @@ pub(crate) struct Published {
 pub(crate) struct Handle {
     pub(crate) id: SandboxId,
     pub(crate) user: UserId,
+    pub(crate) name: SandboxName,
     requests: mpsc::Sender<Message>,
     published: watch::Receiver<Published>,
 }
@@ -58,10 +60,27 @@ enum Message {
     Destroy(oneshot::Sender<Result<(), Error>>),
 }
 
+impl Message {
+    /// A request to wake that nobody waits for. What changes the sandbox is done all the same.
+    fn is_orphan(&self) -> bool {
+        match self {
+            Self::Wake(reply) => reply.is_closed(),
+            Self::Start { .. } | Self::Stop(_) | Self::Checkpoint { .. } | Self::Destroy(_) => {
+                false
+            }
+        }
+    }
+}
+
 impl Handle {
     /// What the sandbox is now.
     pub(crate) fn now(&self) -> Published {
         self.published.borrow().clone()
+    }
+
+    /// Whether it is being destroyed.
+    pub(crate) fn is_going(&self) -> bool {
+        self.published.borrow().view.status == Status::Destroying
     }
 
     /// Waits until it is no longer being made; `None` if it is gone.
@@ -132,40 +151,69 @@ enum Life {
 /// A sandbox's task.
 pub(crate) struct Actor {
     work: Work,
+    /// Until it is given away.
+    handle: Option<Handle>,
     requests: mpsc::Receiver<Message>,
     published: watch::Sender<Published>,
     directory: Arc<Directory>,
 }
 
 impl Actor {
-    /// Makes the task for a recorded sandbox, and enters it in the directory.
+    /// Makes the task for a recorded sandbox.
     pub(crate) fn new(work: Work, directory: Arc<Directory>) -> Self {
         let (sender, requests) = mpsc::channel(QUEUE);
         let first = Published {
             generation: 0,
             view: view(&work.row),
-            link: work.link.clone(),
+            link: None,
         };
         let (published, receiver) = watch::channel(first);
-        directory.insert(Handle {
+        let handle = Handle {
             id: work.row.id.clone(),
             user: work.row.user.clone(),
+            name: work.row.name.clone(),
             requests: sender,
             published: receiver,
-        });
+        };
         Self {
             work,
+            handle: Some(handle),
             requests,
             published,
             directory,
         }
     }
 
-    /// Takes over work that was prepared beside it.
-    pub(crate) fn with(mut self, work: Work) -> Self {
-        self.work = work;
-        self.publish();
-        self
+    /// The way to this task. It ends by itself once nobody has one any more.
+    pub(crate) fn take_handle(&mut self) -> Option<Handle> {
+        self.handle.take()
+    }
+
+    /// Enters it in the directory.
+    pub(crate) fn enter(&mut self) {
+        if let Some(handle) = self.take_handle() {
+            self.directory.insert(handle);
+        }
+    }
+
+    /// Runs it as a task of the engine. If it panics, the sandbox is taken out of the directory;
+    /// its machine runs on, and the next daemon takes it up.
+    pub(crate) fn spawn<F>(self, run: impl FnOnce(Self) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (ctx, directory, id) = (
+            self.work.ctx.clone(),
+            self.directory.clone(),
+            self.work.row.id.clone(),
+        );
+        let task = tokio::spawn(run(self));
+        ctx.tasks.spawn(async move {
+            if let Err(error) = task.await {
+                tracing::error!(sandbox = %id, %error, "the task of a sandbox broke down");
+                directory.remove(&id);
+            }
+        });
     }
 
     /// Makes the sandbox by a plan, tells `made` how that went, and goes on if it went well.
@@ -178,28 +226,15 @@ impl Actor {
         self.work.material = material;
         let result = self.work.run(kind).await;
         self.work.material = Material::None;
+        // In either case the caller may have gone away; the sandbox is there or not all the same.
         match result {
             Ok(()) => {
                 self.publish();
-                // The caller may have gone away; the sandbox is there all the same.
                 let _ = made.send(Ok(view(&self.work.row)));
                 self.run().await;
             }
             Err(error) => {
                 self.directory.remove(&self.work.row.id);
-                // The plan unwinds itself; this is for one that did not come to begin.
-                let id = self.work.row.id.clone();
-                let forgotten = self
-                    .work
-                    .ctx
-                    .db(move |store| store.sandbox_delete(&id))
-                    .await;
-                if let Err(error) = forgotten {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "a record was left"
-                    );
-                }
                 let _ = made.send(Err(error));
             }
         }
@@ -216,6 +251,8 @@ impl Actor {
                 }
             };
             tokio::select! {
+                // First, so that no request is done on a machine that is gone.
+                biased;
                 log = ended => self.machine_ended(&log).await,
                 message = self.requests.recv() => match message {
                     None => return,
@@ -231,7 +268,11 @@ impl Actor {
     }
 
     async fn handle(&mut self, message: Message) -> Life {
-        // A caller that went away has no use for the answer; the work is done all the same.
+        // A caller that went away while its request waited has no use for a machine any more, nor
+        // for the time it would take to find out that a guest is silent.
+        if message.is_orphan() {
+            return Life::GoesOn;
+        }
         match message {
             Message::Wake(reply) => {
                 let result = self.wake(Request::Wake).await;
@@ -272,7 +313,7 @@ impl Actor {
         self.decided(request).await?;
         // Hot already, but the link was lost: its agent, or an earlier daemon, broke it off.
         if !self.work.link.as_ref().is_some_and(Link::is_open) {
-            self.work.greet(PlanKind::Wake).await?;
+            self.work.relink().await?;
         }
         self.work
             .link
@@ -286,8 +327,12 @@ impl Actor {
             Decision::Deny(denied) => return Err(self.denied(denied)),
             Decision::Accept(kind) => kind,
         };
-        if matches!(kind, PlanKind::Boot | PlanKind::Wake) {
-            self.work.ctx.admit_memory(self.work.row.memory)?;
+        match kind {
+            PlanKind::Boot | PlanKind::Wake => {
+                self.work.ctx.admit_memory(self.work.row.memory)?;
+            }
+            PlanKind::Sleep => self.work.ctx.admit_disk(self.work.row.memory.bytes())?,
+            _ => {}
         }
         // While a plan takes the machine away nobody gets its link.
         if kind == PlanKind::Sleep {
@@ -302,27 +347,32 @@ impl Actor {
 
     /// Keeps what broke a start where its owner sees it.
     async fn note_failure(&mut self, kind: PlanKind, error: &Error) {
-        let damaged =
-            kind == PlanKind::Wake && self.work.state() == State::Cold && is_damage(error);
-        if damaged {
-            self.work.row.reason = Some(format!(
-                "{error}; `bhatti start --force {}` boots from the disk without it",
-                self.work.row.name
-            ));
-            if let Err(error) = self.work.commit(State::Failed).await {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "a failure was not recorded"
-                );
+        let state = self.work.state();
+        let noted = match kind {
+            PlanKind::Wake if state == State::Cold => {
+                let name = &self.work.row.name;
+                self.work.row.reason = Some(format!(
+                    "the last wake failed: {error}; `bhatti start --force {name}` boots from the \
+                     disk without the sleeping memory"
+                ));
+                let failed = if is_damage(error) {
+                    State::Failed
+                } else {
+                    State::Cold
+                };
+                self.work.commit(failed).await
             }
-        } else if kind == PlanKind::Boot && self.work.state() == State::Off {
-            self.work.row.reason = Some(error.to_string());
-            if let Err(error) = self.work.commit(State::Off).await {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "a failure was not recorded"
-                );
+            PlanKind::Boot if state == State::Off => {
+                self.work.row.reason = Some(format!("the last start failed: {error}"));
+                self.work.commit(State::Off).await
             }
+            _ => Ok(()),
+        };
+        if let Err(error) = noted {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a failure was not recorded"
+            );
         }
     }
 
@@ -360,7 +410,12 @@ impl Actor {
     }
 
     async fn destroy(&mut self) -> Result<(), Error> {
-        self.unpublish_link();
+        // Its name is free from now on, and nobody gets its link.
+        self.published.send_modify(|now| {
+            now.generation += 1;
+            (now.view.status, now.view.thermal) = State::Destroying.shown();
+            now.link = None;
+        });
         self.work.run(PlanKind::Destroy).await
     }
 
@@ -379,10 +434,13 @@ impl Actor {
                 .to_owned(),
         );
         if let Err(error) = self.work.commit(State::Off).await {
+            // A record that says hot and has no process is repaired at the next start; until then
+            // it is off in memory.
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "its end was not recorded"
             );
+            (self.work.row.status, self.work.row.thermal) = State::Off.shown();
         }
     }
 

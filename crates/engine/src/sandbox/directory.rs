@@ -10,43 +10,68 @@ use super::actor::Handle;
 /// The ways to all sandboxes' tasks.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
-    handles: Mutex<BTreeMap<SandboxId, Handle>>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    handles: BTreeMap<SandboxId, Handle>,
+    /// Nothing is entered any more: a task that is in here would never end by itself.
+    closed: bool,
 }
 
 impl Directory {
     pub(crate) fn insert(&self, handle: Handle) {
-        self.lock().insert(handle.id.clone(), handle);
+        let mut inner = self.lock();
+        if !inner.closed {
+            inner.handles.insert(handle.id.clone(), handle);
+        }
     }
 
     pub(crate) fn remove(&self, id: &SandboxId) {
-        self.lock().remove(id);
+        self.lock().handles.remove(id);
     }
 
-    /// Lets go of all: their tasks end once they have done what they are at.
-    pub(crate) fn clear(&self) {
-        self.lock().clear();
+    /// Lets go of all, for good: their tasks end once they have done what they are at.
+    pub(crate) fn close(&self) {
+        let mut inner = self.lock();
+        inner.handles.clear();
+        inner.closed = true;
     }
 
     /// A user's sandboxes.
     pub(crate) fn of_user(&self, user: &UserId) -> Vec<Handle> {
         self.lock()
+            .handles
             .values()
             .filter(|handle| handle.user == *user)
             .cloned()
             .collect()
     }
 
-    /// A user's sandbox by name, or else by id. Another user's is not there.
-    pub(crate) fn find(&self, user: &UserId, key: &str) -> Option<Handle> {
-        let handles = self.lock();
-        let mut own = handles.values().filter(|handle| handle.user == *user);
-        own.clone()
-            .find(|handle| handle.now().view.name.as_str() == key)
-            .or_else(|| own.find(|handle| handle.id.as_str() == key))
+    /// A user's sandbox by name. One that is being destroyed no longer has its name.
+    pub(crate) fn by_name(&self, user: &UserId, name: &str) -> Option<Handle> {
+        self.lock()
+            .handles
+            .values()
+            .find(|handle| {
+                handle.user == *user && handle.name.as_str() == name && !handle.is_going()
+            })
             .cloned()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<SandboxId, Handle>> {
-        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A user's sandbox by name, or else by id. Another user's is not there.
+    pub(crate) fn find(&self, user: &UserId, key: &str) -> Option<Handle> {
+        self.by_name(user, key).or_else(|| {
+            let inner = self.lock();
+            let found = inner.handles.values().find(|handle| {
+                handle.user == *user && (handle.id.as_str() == key || handle.name.as_str() == key)
+            });
+            found.cloned()
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

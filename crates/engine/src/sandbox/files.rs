@@ -9,7 +9,7 @@ use bhatti_vmm::machine::file as machine_file;
 use jiff::Timestamp;
 
 use super::work::{Material, Work};
-use crate::checkpoint::{self, Depth, ImageKind, Manifest};
+use crate::checkpoint::{self, Depth, ImageError, ImageKind, Manifest};
 use crate::context::Context;
 use crate::error::Error;
 use crate::layout::file;
@@ -33,6 +33,10 @@ impl Work {
 
     pub(super) async fn remove_directory(&mut self) -> Result<(), Error> {
         self.ctx.forget_sound(&self.ctx.layout.cold(&self.row.id));
+        if let Some(sync) = self.disk_sync.take() {
+            // What it found does not matter any more, but it must not outlive the directory.
+            let _ = sync.await;
+        }
         let dir = self.dir();
         blocking(move || files::remove_tree(&dir)).await
     }
@@ -90,6 +94,11 @@ impl Work {
         .await
     }
 
+    pub(super) async fn remove_memory(&mut self) -> Result<(), Error> {
+        let memory = self.dir().join(machine_file::MEMORY);
+        blocking(move || files::remove_file(&memory)).await
+    }
+
     pub(super) async fn link_snapshot_memory(&mut self) -> Result<(), Error> {
         let image = self.ctx.layout.snapshot(&self.snapshot()?.id);
         link_memory(image, self.dir()).await
@@ -109,7 +118,16 @@ impl Work {
             Depth::Digests
         };
         let dir = image.to_owned();
-        Context::blocking(move || checkpoint::verify(&dir, depth)).await??;
+        let manifest = Context::blocking(move || checkpoint::verify(&dir, depth)).await??;
+        let memory = manifest.files.get(file::MEMORY).map(|memory| memory.bytes);
+        let fits = manifest.kit == self.row.kit
+            && manifest.cpus == self.row.cpus.get()
+            && manifest.memory_mb == self.row.memory.get()
+            && memory == Some(self.row.memory.bytes())
+            && manifest.files.contains_key(file::STATE);
+        if !fits {
+            return Err(ImageError::Manifest.into());
+        }
         self.ctx.mark_sound(image.to_owned());
         Ok(())
     }
@@ -136,8 +154,10 @@ impl Work {
         let sound = whole.clone();
         Context::blocking(move || {
             // The memory is only worth what the disk under it is.
-            let ready = files::sync_file(&disk).and_then(|()| files::remove_tree(&whole));
-            ready.map_err(Error::internal)?;
+            files::sync_file(&disk).map_err(Error::internal)?;
+            if half.exists() {
+                files::remove_tree(&whole).map_err(Error::internal)?;
+            }
             checkpoint::seal(&half, &whole, manifest, &[file::STATE, file::MEMORY])
                 .map_err(Error::from)
         })

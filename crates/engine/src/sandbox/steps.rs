@@ -20,7 +20,7 @@ use crate::layout::file;
 /// many times that when many boot at once.
 const BOOT_LIMIT: Duration = Duration::from_mins(3);
 /// Time for the agent of a running guest to take up a new conversation.
-const RESYNC_LIMIT: Duration = Duration::from_mins(1);
+const RESYNC_LIMIT: Duration = Duration::from_secs(30);
 /// Time for the agent to answer a call that does little.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
 /// Time for the guest to write its file systems out before it goes to sleep. Not finishing is no
@@ -48,7 +48,7 @@ impl Work {
                 };
                 self.launch(Some(image.join(file::STATE))).await
             }
-            Step::KillMachine => self.kill_machine().await,
+            Step::KillMachine => self.kill_machine(plan).await,
             Step::Run => self.let_run(plan).await,
             Step::Pause => self.pause().await,
             Step::Greet => self.greet(plan).await,
@@ -109,13 +109,36 @@ impl Work {
         Ok(())
     }
 
-    async fn kill_machine(&mut self) -> Result<(), Error> {
+    /// Ends the VMM: the one that is known, or one that an earlier daemon could not take up.
+    async fn kill_machine(&mut self, plan: PlanKind) -> Result<(), Error> {
         self.link = None;
         self.paused_at = None;
-        match self.machine.take() {
-            Some(machine) => Ok(machine.kill().await?),
-            None => Ok(()),
+        if let Some(machine) = self.machine.clone() {
+            machine.kill().await?;
+        } else {
+            let dir = self.ctx.layout.sandbox(&self.row.id);
+            if !dir.exists() {
+                return Ok(());
+            }
+            for found in self.ctx.vmm.find(&self.ctx.data_dir, &dir).await? {
+                self.ctx.vmm.end(found.process).await?;
+            }
         }
+        self.machine = None;
+        if plan == PlanKind::Sleep {
+            // Nothing maps it any more, and it may be the last name of a deleted checkpoint's.
+            self.remove_memory().await?;
+        }
+        Ok(())
+    }
+
+    /// Takes up a conversation with a machine whose link was lost, or that an earlier daemon was
+    /// cut off in the middle of starting: its vCPUs may be paused, and it may not know yet who it
+    /// is and what time it is.
+    pub(crate) async fn relink(&mut self) -> Result<(), Error> {
+        self.machine()?.resume().await?;
+        self.greet(PlanKind::Wake).await?;
+        self.identify(PlanKind::Wake).await
     }
 
     async fn let_run(&mut self, plan: PlanKind) -> Result<(), Error> {
@@ -169,7 +192,7 @@ impl Work {
             }
             Err(error) => {
                 let console = machine.console().await;
-                tracing::warn!(sandbox = %self.row.id, %console, "no answer from the guest");
+                tracing::warn!(sandbox = %self.row.id, ?console, "no answer from the guest");
                 Err(error)
             }
         }
@@ -193,7 +216,8 @@ impl Work {
             env: self.row.env.clone(),
             user: self.row.run_as.clone(),
             cwd: self.row.workdir.clone(),
-            grow_root: matches!(plan, PlanKind::Create | PlanKind::Boot),
+            // Growing what has grown is nothing, and a daemon cut off in a boot comes here.
+            grow_root: plan != PlanKind::Resume,
             fresh: copy,
         };
         Ok(self.link()?.identity(&identity, CALL_LIMIT).await?)

@@ -86,9 +86,13 @@ impl Work {
             Material::Snapshot(snapshot) => serde_json::json!({ "snapshot": snapshot.id }),
             Material::None | Material::Image(_) => serde_json::json!({}),
         };
-        self.ctx
-            .db(move |store| store.journal_open(&id, kind.as_str(), &subject, &detail))
-            .await?;
+        let opened = self
+            .ctx
+            .db(move |store| store.journal_open(&id, kind.as_str(), &subject, &detail));
+        if let Err(error) = opened.await {
+            self.never_begun(kind).await;
+            return Err(error);
+        }
         let mut failure = None;
         let mut begun = 0;
         for (index, step) in kind.steps().iter().enumerate() {
@@ -107,17 +111,44 @@ impl Work {
         if failure.is_some() {
             for step in kind.unwind(before, &kind.steps()[..begun]) {
                 if let Err(error) = self.perform(kind, step).await {
-                    // The others are tried all the same; what is left is found at the next start.
                     tracing::error!(
                         step = step.as_str(),
                         error = &error as &dyn std::error::Error,
-                        "a step of the unwinding failed"
+                        "a step of the unwinding failed; what relies on it is left to the next start"
                     );
+                    if PlanKind::holds_up_unwinding(step) {
+                        break;
+                    }
                 }
             }
         }
-        self.ctx.db(move |store| store.journal_close(&op)).await?;
+        // What was done is done: an entry that stays open is only told about at the next start.
+        if let Err(error) = self.ctx.db(move |store| store.journal_close(&op)).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the journal was not closed"
+            );
+        }
         failure.map_or(Ok(()), Err)
+    }
+
+    /// Takes back the record that was made for a plan which then did not begin.
+    async fn never_begun(&mut self, kind: PlanKind) {
+        let step = match kind {
+            PlanKind::Create | PlanKind::Resume => Step::Forget,
+            PlanKind::Checkpoint | PlanKind::CheckpointCold => Step::ForgetSnapshot,
+            PlanKind::Boot
+            | PlanKind::Wake
+            | PlanKind::Thaw
+            | PlanKind::Sleep
+            | PlanKind::Destroy => return,
+        };
+        if let Err(error) = self.perform(kind, step).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a record was left"
+            );
+        }
     }
 
     async fn take(

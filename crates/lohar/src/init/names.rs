@@ -20,7 +20,11 @@ pub fn set_hostname(name: &str) -> io::Result<()> {
 pub fn write_files(etc: &Path, hostname: &str) -> io::Result<()> {
     replace(&etc.join("hostname"), format!("{hostname}\n").as_bytes())?;
     let path = etc.join("hosts");
-    let old = std::fs::read_to_string(&path).unwrap_or_default();
+    let old = match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        // One that can't be read is the image's own affair.
+        other => other?,
+    };
     replace(&path, hosts(&old, hostname).as_bytes())
 }
 
@@ -45,11 +49,10 @@ pub fn write_resolvers(etc: &Path, servers: &[Ipv4Addr]) -> io::Result<()> {
 /// The hosts file for a name: the image's own lines stay, the one of an earlier name goes.
 fn hosts(old: &str, hostname: &str) -> String {
     let mut text = String::new();
-    let mut lines = old.lines();
+    let mut lines = old.lines().peekable();
     while let Some(line) = lines.next() {
         if line == OURS {
-            // The line behind the mark is ours too.
-            lines.next();
+            lines.next_if(|line| line.starts_with("127.0.1.1 "));
         } else {
             text.push_str(line);
             text.push('\n');

@@ -46,6 +46,9 @@ mod test {
     #[test]
     fn spans_of_time_begin_with_their_largest_part() {
         let of = |seconds| span(Duration::from_secs(seconds));
-        assert_eq!((of(0), of(61), of(3600)), ("0s".into(), "1m 1s".into(), "1h 0m 0s".into()));
+        assert_eq!(
+            (of(0), of(61), of(3600)),
+            ("0s".into(), "1m 1s".into(), "1h 0m 0s".into())
+        );
     }
 }

@@ -23,5 +23,7 @@ pub(crate) async fn show(
     Asking(caller): Asking,
     Named(name): Named<ImageName>,
 ) -> Result<Json<Image>, ApiError> {
-    Ok(Json(view::image(app.engine().image_get(&caller, &name).await?)))
+    Ok(Json(view::image(
+        app.engine().image_get(&caller, &name).await?,
+    )))
 }

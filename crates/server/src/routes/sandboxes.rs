@@ -34,7 +34,9 @@ fn label_filter(query: Vec<(String, String)>) -> Result<Labels, ApiError> {
     let mut labels = BTreeMap::new();
     for (parameter, value) in query {
         if parameter != "label" {
-            return Err(Invalid::new("query parameter", &parameter, "only `label` is known").into());
+            return Err(
+                Invalid::new("query parameter", &parameter, "only `label` is known").into(),
+            );
         }
         let Some((key, wanted)) = value.split_once('=') else {
             return Err(Invalid::new("label", &value, "must be key=value").into());
@@ -54,7 +56,9 @@ pub(crate) async fn create(
 ) -> Result<Response, ApiError> {
     let new = convert::new_sandbox(body)?;
     let engine = app.engine().clone();
-    let created = app.change(async move { engine.sandbox_create(&caller, new).await }).await?;
+    let created = app
+        .change(async move { engine.sandbox_create(&caller, new).await })
+        .await?;
     let body = Json(view::sandbox(created.sandbox));
     Ok(if created.existing {
         ([(EXISTING_HEADER, "true")], body).into_response()
@@ -68,7 +72,9 @@ pub(crate) async fn show(
     Asking(caller): Asking,
     SandboxKey(key): SandboxKey,
 ) -> Result<Json<Sandbox>, ApiError> {
-    Ok(Json(view::sandbox(app.engine().sandbox_get(&caller, &key).await?)))
+    Ok(Json(view::sandbox(
+        app.engine().sandbox_get(&caller, &key).await?,
+    )))
 }
 
 pub(crate) async fn destroy(
@@ -77,7 +83,8 @@ pub(crate) async fn destroy(
     SandboxKey(key): SandboxKey,
 ) -> Result<Json<StatusBody>, ApiError> {
     let engine = app.engine().clone();
-    app.change(async move { engine.sandbox_destroy(&caller, &key).await }).await?;
+    app.change(async move { engine.sandbox_destroy(&caller, &key).await })
+        .await?;
     Ok(Json(StatusBody {
         status: "destroyed".to_owned(),
     }))
@@ -89,7 +96,9 @@ pub(crate) async fn stop(
     SandboxKey(key): SandboxKey,
 ) -> Result<Json<Sandbox>, ApiError> {
     let engine = app.engine().clone();
-    let stopped = app.change(async move { engine.sandbox_stop(&caller, &key).await }).await?;
+    let stopped = app
+        .change(async move { engine.sandbox_stop(&caller, &key).await })
+        .await?;
     Ok(Json(view::sandbox(stopped)))
 }
 
@@ -125,7 +134,10 @@ mod test {
     use super::label_filter;
 
     fn filter(pairs: &[(&str, &str)]) -> Result<usize, String> {
-        let query = pairs.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect();
+        let query = pairs
+            .iter()
+            .map(|&(k, v)| (k.to_owned(), v.to_owned()))
+            .collect();
         label_filter(query)
             .map(|labels| labels.as_map().len())
             .map_err(|error| error.to_string())
@@ -134,9 +146,20 @@ mod test {
     #[test]
     fn labels_of_a_filter_may_be_repeated() {
         assert_eq!(filter(&[]), Ok(0));
-        assert_eq!(filter(&[("label", "a=1"), ("label", "b="), ("label", "a=1")]), Ok(2));
-        assert!(filter(&[("label", "a=1"), ("label", "a=2")]).unwrap_err().contains("twice"));
+        assert_eq!(
+            filter(&[("label", "a=1"), ("label", "b="), ("label", "a=1")]),
+            Ok(2)
+        );
+        assert!(
+            filter(&[("label", "a=1"), ("label", "a=2")])
+                .unwrap_err()
+                .contains("twice")
+        );
         assert!(filter(&[("label", "a")]).unwrap_err().contains("key=value"));
-        assert!(filter(&[("limit", "5")]).unwrap_err().contains("only `label`"));
+        assert!(
+            filter(&[("limit", "5")])
+                .unwrap_err()
+                .contains("only `label`")
+        );
     }
 }

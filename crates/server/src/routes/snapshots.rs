@@ -26,7 +26,9 @@ pub(crate) async fn show(
     Asking(caller): Asking,
     Named(name): Named<SnapshotName>,
 ) -> Result<Json<Snapshot>, ApiError> {
-    Ok(Json(view::snapshot(app.engine().snapshot_get(&caller, &name).await?)))
+    Ok(Json(view::snapshot(
+        app.engine().snapshot_get(&caller, &name).await?,
+    )))
 }
 
 pub(crate) async fn remove(
@@ -35,7 +37,8 @@ pub(crate) async fn remove(
     Named(name): Named<SnapshotName>,
 ) -> Result<Json<StatusBody>, ApiError> {
     let engine = app.engine().clone();
-    app.change(async move { engine.snapshot_delete(&caller, &name).await }).await?;
+    app.change(async move { engine.snapshot_delete(&caller, &name).await })
+        .await?;
     Ok(Json(StatusBody {
         status: "deleted".to_owned(),
     }))

@@ -26,13 +26,20 @@ pub(crate) async fn create(
 ) -> Result<Response, ApiError> {
     let new = convert::new_user(&body)?;
     let engine = app.engine().clone();
-    let (user, token) = app.change(async move { engine.user_create(new).await }).await?;
+    let (user, token) = app
+        .change(async move { engine.user_create(new).await })
+        .await?;
     let body = CreatedUser {
         user: view::user(user),
         api_key: token.reveal().to_owned(),
     };
     // A token is not to be found in any cache on the way.
-    Ok((StatusCode::CREATED, [(CACHE_CONTROL, "no-store")], Json(body)).into_response())
+    Ok((
+        StatusCode::CREATED,
+        [(CACHE_CONTROL, "no-store")],
+        Json(body),
+    )
+        .into_response())
 }
 
 pub(crate) async fn show(
@@ -47,7 +54,8 @@ pub(crate) async fn remove(
     Named(name): Named<UserName>,
 ) -> Result<Json<StatusBody>, ApiError> {
     let engine = app.engine().clone();
-    app.change(async move { engine.user_delete(&name).await }).await?;
+    app.change(async move { engine.user_delete(&name).await })
+        .await?;
     Ok(Json(StatusBody {
         status: "deleted".to_owned(),
     }))
@@ -58,7 +66,9 @@ pub(crate) async fn rotate_key(
     Named(name): Named<UserName>,
 ) -> Result<Response, ApiError> {
     let engine = app.engine().clone();
-    let token = app.change(async move { engine.user_rotate_key(&name).await }).await?;
+    let token = app
+        .change(async move { engine.user_rotate_key(&name).await })
+        .await?;
     let body = RotatedKey {
         api_key: token.reveal().to_owned(),
     };

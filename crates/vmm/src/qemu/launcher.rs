@@ -13,7 +13,7 @@ use bhatti_types::id::DataDirId;
 use serde_json::json;
 
 use super::arguments;
-use super::machine::QemuMachine;
+use super::machine::{self, QemuMachine};
 use crate::error::VmmError;
 use crate::machine::{Found, Machine, MachineSpec, RunState, Vmm, file};
 
@@ -22,7 +22,8 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 /// Time for device state to be loaded.
 const LOAD_LIMIT: Duration = Duration::from_secs(30);
 /// Time for an adopted QEMU to greet; it runs already, so it only has to answer.
-const ADOPT_LIMIT: Duration = Duration::from_secs(10);
+/// Its main loop may be writing to a slow disk.
+const ADOPT_LIMIT: Duration = Duration::from_mins(2);
 /// Longest pause between two looks at a QEMU that is loading its state.
 const POLL_MAX: Duration = Duration::from_millis(20);
 
@@ -92,7 +93,7 @@ impl Vmm for Qemu {
             Ok(machine) => Ok(machine),
             Err(error) => {
                 // Found by its mark, for the error may have come before it was connected to.
-                for found in self.find(&spec.data_dir).await? {
+                for found in self.find(&spec.data_dir, &spec.dir).await? {
                     if found.sandbox == spec.sandbox {
                         self.end(found.process).await?;
                     }
@@ -117,26 +118,39 @@ impl Vmm for Qemu {
         Ok(Some(Arc::new(machine)))
     }
 
-    async fn find(&self, data_dir: &DataDirId) -> Result<Vec<Found>, VmmError> {
-        let processes =
-            process::find_by_argument(&arguments::mark(data_dir)).map_err(|source| {
-                VmmError::Files {
-                    action: "look through the processes",
-                    source,
+    async fn find(&self, data_dir: &DataDirId, root: &Path) -> Result<Vec<Found>, VmmError> {
+        let (data_dir, root) = (data_dir.clone(), root.to_owned());
+        let look = move || -> io::Result<Vec<Found>> {
+            let root = fs_err::canonicalize(root)?;
+            let marked = process::find_by_argument(&arguments::mark(&data_dir))?;
+            let found = marked.into_iter().filter_map(|found| {
+                // A copied data directory has its original's id; its machines are not there.
+                if !found.dir.starts_with(&root) {
+                    return None;
                 }
-            })?;
-        let found = processes.into_iter().filter_map(|(process, args)| {
-            let sandbox = args
-                .iter()
-                .find_map(|arg| arguments::marked_sandbox(arg, data_dir))?;
-            Some(Found { sandbox, process })
-        });
-        Ok(found.collect())
+                let mut args = found.args.iter();
+                let sandbox = args.find_map(|arg| arguments::marked_sandbox(arg, &data_dir))?;
+                Some(Found {
+                    sandbox,
+                    process: found.id,
+                })
+            });
+            Ok(found.collect())
+        };
+        let found = tokio::task::spawn_blocking(look)
+            .await
+            .map_err(io::Error::other);
+        found
+            .and_then(|found| found)
+            .map_err(|source| VmmError::Files {
+                action: "look through the processes",
+                source,
+            })
     }
 
     async fn end(&self, process: ProcessId) -> Result<(), VmmError> {
         match Process::adopt(process).map_err(VmmError::Start)? {
-            Some(process) => process.kill().await.map_err(VmmError::Start),
+            Some(process) => machine::kill(&process).await,
             None => Ok(()),
         }
     }

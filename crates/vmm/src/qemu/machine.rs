@@ -17,6 +17,8 @@ use crate::machine::{AgentStream, Machine, RunState, file};
 
 /// Time for a control command. `stop` waits for the disk to drain.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
+/// Time for a killed process to be gone.
+const KILL_LIMIT: Duration = Duration::from_secs(30);
 /// How much of the log's end is told, in bytes.
 const LOG_TOLD: u64 = 2048;
 
@@ -132,8 +134,9 @@ impl Machine for QemuMachine {
         // The words of `RunState` in QEMU's qapi/run-state.json.
         Ok(match self.status().await?.as_str() {
             "running" => RunState::Running,
-            "paused" | "prelaunch" | "inmigrate" | "postmigrate" | "save-vm" | "restore-vm"
-            | "finish-migrate" | "suspended" => RunState::Paused,
+            // A disk that was full or failed stops the vCPUs; `cont` tries again.
+            "io-error" | "paused" | "prelaunch" | "inmigrate" | "postmigrate" | "save-vm"
+            | "restore-vm" | "finish-migrate" | "suspended" => RunState::Paused,
             _ => RunState::Over,
         })
     }
@@ -144,10 +147,10 @@ impl Machine for QemuMachine {
                 command: "xen-save-devices-state",
             });
         };
-        // `live: true` only means that the vCPUs are left as they are, paused by us.
+        // With `live: true` QEMU would also let go of the disk's lock, for another to take over.
         self.command(
             "xen-save-devices-state",
-            json!({ "filename": path, "live": true }),
+            json!({ "filename": path, "live": false }),
         )
         .await?;
         let (pid, base, to) = (
@@ -193,7 +196,19 @@ impl Machine for QemuMachine {
     }
 
     async fn kill(&self) -> Result<(), VmmError> {
-        self.process.kill().await.map_err(VmmError::Start)
+        kill(&self.process).await
+    }
+}
+
+/// Ends a process at once and waits until it is gone, but not for ever: one that hangs in the
+/// kernel can't be ended.
+pub(super) async fn kill(process: &Process) -> Result<(), VmmError> {
+    match tokio::time::timeout(KILL_LIMIT, process.kill()).await {
+        Ok(result) => result.map_err(VmmError::Start),
+        Err(_) => Err(VmmError::Timeout {
+            action: "end",
+            limit: KILL_LIMIT,
+        }),
     }
 }
 

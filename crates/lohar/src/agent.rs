@@ -1,0 +1,183 @@
+//! The agent: what its links and commands share.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bhatti_proto::message::{AgentHello, Identity, StatusReply};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::exec::plan::Defaults;
+use crate::exec::registry::Registry;
+use crate::reaper::Reaper;
+use crate::system::{System, SystemError};
+
+/// An agent. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    hello: AgentHello,
+    etc: PathBuf,
+    reaper: Arc<dyn Reaper>,
+    system: Arc<dyn System>,
+    registry: Arc<Registry>,
+    defaults: Mutex<Defaults>,
+    /// Held while an identity is taken: two at once would mix. Counts them.
+    generation: tokio::sync::Mutex<u64>,
+    last_generation: Mutex<u64>,
+    streams: AtomicU32,
+    since: Instant,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Agent {
+    /// Makes an agent with its effects. Users and groups are those of `etc`.
+    pub fn new(etc: &Path, reaper: Arc<dyn Reaper>, system: Arc<dyn System>) -> Self {
+        let hello = AgentHello {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: kernel_text("osrelease"),
+            boot_id: kernel_text("random/boot_id"),
+        };
+        Self {
+            inner: Arc::new(Inner {
+                hello,
+                etc: etc.to_owned(),
+                reaper,
+                system,
+                registry: Arc::default(),
+                defaults: Mutex::default(),
+                generation: tokio::sync::Mutex::default(),
+                last_generation: Mutex::default(),
+                streams: AtomicU32::new(0),
+                since: Instant::now(),
+                tasks: TaskTracker::new(),
+                stop: CancellationToken::new(),
+            }),
+        }
+    }
+
+    /// Kills all commands, attached and detached, and waits until they are gone. The agent is of
+    /// no use afterwards.
+    pub async fn stop(&self) {
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    pub(crate) fn hello(&self) -> &AgentHello {
+        &self.inner.hello
+    }
+
+    pub(crate) fn etc(&self) -> &Path {
+        &self.inner.etc
+    }
+
+    pub(crate) fn reaper(&self) -> &dyn Reaper {
+        &*self.inner.reaper
+    }
+
+    pub(crate) fn system(&self) -> &Arc<dyn System> {
+        &self.inner.system
+    }
+
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.inner.registry
+    }
+
+    pub(crate) fn stopping(&self) -> &CancellationToken {
+        &self.inner.stop
+    }
+
+    pub(crate) fn defaults(&self) -> Defaults {
+        lock(&self.inner.defaults).clone()
+    }
+
+    /// Runs a task that the agent owns and [`Agent::stop`] waits for.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.inner.tasks.spawn(task);
+    }
+
+    /// Counts a stream for as long as the guard lives.
+    pub(crate) fn count_stream(&self) -> StreamCount {
+        self.inner.streams.fetch_add(1, Ordering::Relaxed);
+        StreamCount {
+            agent: self.clone(),
+        }
+    }
+
+    /// Becomes the machine that the identity describes, one identity after the other.
+    pub(crate) async fn take_identity(&self, identity: Identity) -> Result<(), SystemError> {
+        let mut generation = self.inner.generation.lock().await;
+        let next = *generation + 1;
+        let defaults = Defaults {
+            env: identity
+                .env
+                .iter()
+                .map(|variable| (variable.name.clone(), variable.value.clone()))
+                .collect(),
+            user: identity.user.clone(),
+            cwd: identity.cwd.clone(),
+        };
+        let system = Arc::clone(&self.inner.system);
+        let taken =
+            tokio::task::spawn_blocking(move || system.take_identity(&identity, next)).await;
+        taken.map_err(|error| SystemError {
+            what: "finish taking the identity",
+            source: std::io::Error::other(error),
+        })??;
+        *generation = next;
+        *lock(&self.inner.last_generation) = next;
+        *lock(&self.inner.defaults) = defaults;
+        Ok(())
+    }
+
+    pub(crate) fn status(&self) -> StatusReply {
+        StatusReply {
+            rss_bytes: resident_bytes(),
+            uptime_ms: self.inner.since.elapsed().as_millis() as u64,
+            running: self.inner.registry.running() as u32,
+            streams: self.inner.streams.load(Ordering::Relaxed),
+            generation: *lock(&self.inner.last_generation),
+        }
+    }
+}
+
+/// Counts one stream.
+pub(crate) struct StreamCount {
+    agent: Agent,
+}
+
+impl Drop for StreamCount {
+    fn drop(&mut self) {
+        self.agent.inner.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is locked here is replaced as a whole, so a poisoned lock is as good.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A one-line file of `/proc/sys/kernel`; empty if it cannot be read.
+fn kernel_text(name: &str) -> String {
+    let text = fs::read_to_string(Path::new("/proc/sys/kernel").join(name)).unwrap_or_default();
+    text.trim().to_owned()
+}
+
+/// This process's resident memory; 0 if it cannot be read.
+fn resident_bytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kilobytes = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|value| value.split_whitespace().next()?.parse().ok());
+    kilobytes.unwrap_or(0u64) * 1024
+}

@@ -1,0 +1,80 @@
+//! Effects that are only remembered, for an agent that runs inside another process.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bhatti_proto::message::Identity;
+use tokio::sync::watch;
+
+use crate::system::{System, SystemError};
+
+/// A system that remembers what was done to it.
+#[derive(Debug)]
+pub struct FakeSystem {
+    state: Mutex<State>,
+    power_off: watch::Sender<bool>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    identities: Vec<Identity>,
+    syncs: u32,
+    refuse_identity: bool,
+}
+
+impl Default for FakeSystem {
+    fn default() -> Self {
+        Self {
+            state: Mutex::default(),
+            power_off: watch::Sender::new(false),
+        }
+    }
+}
+
+impl FakeSystem {
+    /// The identities it was given, in order.
+    pub fn identities(&self) -> Vec<Identity> {
+        self.state().identities.clone()
+    }
+
+    /// How often it was asked to flush its disks.
+    pub fn syncs(&self) -> u32 {
+        self.state().syncs
+    }
+
+    /// From now on, refuses identities or takes them again.
+    pub fn refuse_identity(&self, refuse: bool) {
+        self.state().refuse_identity = refuse;
+    }
+
+    /// Waits until it was asked to power off.
+    pub async fn powered_off(&self) {
+        // The sender is in `self`, so it is not gone.
+        let _ = self.power_off.subscribe().wait_for(|off| *off).await;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl System for FakeSystem {
+    fn take_identity(&self, identity: &Identity, _generation: u64) -> Result<(), SystemError> {
+        let mut state = self.state();
+        if state.refuse_identity {
+            return Err(SystemError {
+                what: "set the host name",
+                source: std::io::ErrorKind::PermissionDenied.into(),
+            });
+        }
+        state.identities.push(identity.clone());
+        Ok(())
+    }
+
+    fn sync(&self) {
+        self.state().syncs += 1;
+    }
+
+    fn power_off(&self) {
+        self.power_off.send_replace(true);
+    }
+}

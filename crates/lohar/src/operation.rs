@@ -1,0 +1,181 @@
+//! One stream, one operation.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bhatti_proto::codec::{self, MAX_MESSAGE, MAX_REQUEST, MessageReader};
+use bhatti_proto::message::{
+    Detach, Detached, Exec, Identity, RefusalKind, Reply, Request, reply, request,
+};
+use futures::io::AsyncWriteExt as _;
+use tokio::net::unix::pipe;
+use tokio::time::{Instant, timeout};
+use yamux::Stream;
+
+use crate::agent::Agent;
+use crate::exec::attached::{self, Attached, Outputs};
+use crate::exec::child::{self, FileMode, Output};
+use crate::exec::refusal::Refusal;
+use crate::exec::registry::MAX_ATTACHED;
+use crate::exec::{detached, plan, stdin};
+use crate::probe::Probe;
+
+/// How long a stream may be open without having said what it is for.
+const REQUEST_LIMIT: Duration = Duration::from_secs(30);
+
+/// Serves a stream that the daemon has opened, in a task of its own.
+pub(crate) fn start(agent: &Agent, stream: Stream, probe: Probe) {
+    let count = agent.count_stream();
+    let task = serve(agent.clone(), stream, probe);
+    agent.spawn(async move {
+        task.await;
+        drop(count);
+    });
+}
+
+async fn serve(agent: Agent, stream: Stream, probe: Probe) {
+    let mut reader = MessageReader::new(stream, MAX_REQUEST);
+    let Ok(Ok(Some(request))) = timeout(REQUEST_LIMIT, reader.next::<Request>()).await else {
+        // Nothing that could be answered; dropping the stream resets it.
+        return;
+    };
+    let (stream, rest) = reader.into_parts();
+    match request.op {
+        Some(request::Op::Exec(exec)) => match exec.detach.clone() {
+            Some(detach) => answer(stream, detach_exec(&agent, exec, &detach)).await,
+            None => attach_exec(&agent, exec, stream, probe).await,
+        },
+        Some(request::Op::Stdin(op)) => {
+            stdin::carry(agent.registry(), op.exec, stream, &rest, &probe).await;
+        }
+        Some(request::Op::Identity(identity)) => {
+            answer(stream, identify(&agent, identity).await).await;
+        }
+        Some(request::Op::Sync(_)) => answer(stream, sync(&agent).await).await,
+        Some(request::Op::PowerOff(_)) => {
+            answer(stream, Reply::done()).await;
+            // The answer has left for the daemon, as far as the port took it.
+            probe.is_up().await;
+            agent.system().power_off();
+        }
+        Some(request::Op::Ping(_)) => answer(stream, Reply::done()).await,
+        Some(request::Op::Status(_)) => {
+            answer(stream, Reply::new(reply::Op::Status(agent.status()))).await;
+        }
+        None => {
+            let text = "the guest's agent does not know this operation";
+            answer(stream, Reply::refused(RefusalKind::Unsupported, text)).await;
+        }
+    }
+}
+
+/// Sends the one answer of a stream. Whoever asked may have lost interest.
+async fn answer(mut stream: Stream, reply: Reply) {
+    if codec::write(&mut stream, &reply, MAX_MESSAGE).await.is_ok() {
+        let _ = stream.close().await;
+    }
+}
+
+async fn identify(agent: &Agent, identity: Identity) -> Reply {
+    match agent.take_identity(identity).await {
+        Ok(()) => Reply::done(),
+        Err(error) => Reply::refused(RefusalKind::Failed, format!("{error}: {}", error.source)),
+    }
+}
+
+async fn sync(agent: &Agent) -> Reply {
+    let system = Arc::clone(agent.system());
+    match tokio::task::spawn_blocking(move || system.sync()).await {
+        Ok(()) => Reply::done(),
+        Err(error) => Reply::refused(RefusalKind::Failed, format!("failed to sync: {error}")),
+    }
+}
+
+async fn attach_exec(agent: &Agent, exec: Exec, stream: Stream, probe: Probe) {
+    match start_attached(agent, &exec) {
+        Ok(attached) => attached::run(attached, stream, probe).await,
+        Err(refusal) => answer(stream, refusal.into()).await,
+    }
+}
+
+fn start_attached(agent: &Agent, exec: &Exec) -> Result<Attached, Refusal> {
+    let plan = plan::plan(agent.etc(), &agent.defaults(), exec)?;
+    let place = agent.registry().attach().ok_or_else(|| {
+        Refusal::new(
+            RefusalKind::Busy,
+            format!("{MAX_ATTACHED} commands run in this guest already"),
+        )
+    })?;
+    let started = child::start(&plan, Output::Pipes, agent.reaper())?;
+    // The pipes are ours and fresh: what fails here is a lack of descriptors or memory. The
+    // command is then without its pipes, and is ended.
+    let wired = Outputs::new(started.stdout, started.stderr).and_then(|outputs| {
+        if let Some(pipe) = started.stdin {
+            let pipe = pipe::Sender::from_owned_fd(pipe.into())?;
+            agent.registry().keep_stdin(place.id(), pipe);
+        }
+        Ok(outputs)
+    });
+    let outputs = wired.map_err(|error| {
+        crate::exec::kill::session(started.pid);
+        Refusal::new(
+            RefusalKind::Failed,
+            format!("cannot take the command's output: {error}"),
+        )
+    })?;
+    Ok(Attached {
+        pid: started.pid,
+        outputs,
+        ended: started.ended,
+        // A limit beyond the end of time is none.
+        deadline: limit(exec).and_then(|limit| Instant::now().checked_add(limit)),
+        place,
+        stop: agent.stopping().clone(),
+    })
+}
+
+fn detach_exec(agent: &Agent, exec: Exec, detach: &Detach) -> Reply {
+    match start_detached(agent, &exec, detach) {
+        Ok(detached) => Reply::new(reply::Op::Detached(detached)),
+        Err(refusal) => refusal.into(),
+    }
+}
+
+fn start_detached(agent: &Agent, exec: &Exec, detach: &Detach) -> Result<Detached, Refusal> {
+    let mut plan = plan::plan(agent.etc(), &agent.defaults(), exec)?;
+    plan.stdin = false;
+    let (path, how) = match detach.output_file.as_deref() {
+        // Seen from the command's directory.
+        Some(file) if !file.is_empty() => (plan.cwd.join(file), FileMode::Overwrite),
+        _ => {
+            let file = detached::output_file().map_err(|error| {
+                Refusal::new(
+                    RefusalKind::Failed,
+                    format!("cannot name an output file: {error}"),
+                )
+            })?;
+            (file, FileMode::New)
+        }
+    };
+    let output = Output::File {
+        path: Path::new(&path),
+        how,
+    };
+    let started = child::start(&plan, output, agent.reaper())?;
+    agent.spawn(detached::watch(
+        started.pid,
+        started.ended,
+        limit(exec),
+        agent.stopping().clone(),
+        agent.registry().detach(),
+    ));
+    Ok(Detached {
+        pid: started.pid,
+        output_file: path.to_string_lossy().into_owned(),
+    })
+}
+
+fn limit(exec: &Exec) -> Option<Duration> {
+    exec.timeout_ms.map(Duration::from_millis)
+}

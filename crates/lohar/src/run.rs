@@ -1,0 +1,189 @@
+//! The life of PID 1.
+
+use std::convert::Infallible;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bhatti_proto::message::Identity;
+use nix::sys::resource::{Resource, setrlimit};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use crate::agent::Agent;
+use crate::init::{self, clock, cmdline::CommandLine, entropy, grow, klog, names, power};
+use crate::port::Port;
+use crate::reaper::InitReaper;
+use crate::session;
+use crate::system::{System, SystemError};
+
+/// Open files that a process may have, and may raise that to. The kernel's own limits (1024 and
+/// 4096) are of another age; systemd has the same upper one.
+const OPEN_FILES: (u64, u64) = (16 * 1024, 512 * 1024);
+/// Stack of the threads that wait for disks, in bytes.
+const THREAD_STACK: usize = 256 * 1024;
+/// The pause before a port that failed is opened anew.
+const REOPEN_PAUSE: Duration = Duration::from_secs(1);
+/// Holds the number of identities taken since the boot.
+const GENERATION: &str = "/run/bhatti/generation";
+
+/// Runs the agent as the init of a guest. Anywhere else it says so and does nothing.
+pub fn main() -> ExitCode {
+    if !init::is_guest_init() {
+        say_where_we_are_not();
+        return ExitCode::FAILURE;
+    }
+    let Err(error) = run();
+    klog::say(&format!("giving up: {error}"));
+    let Err(error) = power::off();
+    klog::say(&format!("failed to switch off: {error}"));
+    // The end of PID 1 is a panic of the kernel, which under `panic=-1` is the end of the VMM.
+    ExitCode::FAILURE
+}
+
+#[expect(clippy::print_stderr, reason = "a person has started it by hand")]
+fn say_where_we_are_not() {
+    eprintln!(
+        "lohar is the init of a bhatti guest. This is no guest, or it is not PID 1: nothing done."
+    );
+}
+
+fn run() -> io::Result<Infallible> {
+    let command_line = init::bring_up()?;
+    klog::note(
+        "raise the limit of open files",
+        setrlimit(Resource::RLIMIT_NOFILE, OPEN_FILES.0, OPEN_FILES.1),
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_stack_size(THREAD_STACK)
+        .build()?;
+    runtime.block_on(serve(&command_line))?;
+    // Threads that hang on a disk must not hold the power-off up.
+    runtime.shutdown_background();
+    power::off()
+}
+
+/// Serves until somebody wants the power off.
+async fn serve(command_line: &CommandLine) -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    // What a power failure is told with; also what some hypervisors' tools send.
+    let mut power_fail = signal(SignalKind::from_raw(libc::SIGPWR))?;
+    let reaper = Arc::new(InitReaper::default());
+    let system = Arc::new(Guest::new(command_line));
+    let off = Arc::clone(&system.off);
+    let agent = Agent::new(Path::new("/etc"), Arc::clone(&reaper) as _, system);
+    tokio::select! {
+        result = reaper.run() => result,
+        result = answer(&agent) => result,
+        () = received(&mut terminate) => Ok(()),
+        () = received(&mut power_fail) => Ok(()),
+        () = off.notified() => Ok(()),
+    }
+}
+
+/// Answers on the port for ever. A port that is not there at all makes the guest useless; one
+/// that fails later is opened anew, for what runs in the guest is worth more than the link.
+async fn answer(agent: &Agent) -> io::Result<()> {
+    let mut port = Port::open().await?;
+    loop {
+        if let Err(error) = session::serve(&mut port, agent).await {
+            klog::say(&format!("the agent's port failed: {error}"));
+            drop(port);
+            sleep(REOPEN_PAUSE).await;
+            port = Port::open().await?;
+        }
+    }
+}
+
+async fn received(signal: &mut Signal) {
+    // `None` would mean that no more can come.
+    if signal.recv().await.is_none() {
+        std::future::pending().await
+    }
+}
+
+/// The real system of a guest.
+#[derive(Debug)]
+struct Guest {
+    command_line: CommandLine,
+    off: Arc<Notify>,
+}
+
+impl Guest {
+    fn new(command_line: &CommandLine) -> Self {
+        Self {
+            command_line: command_line.clone(),
+            off: Arc::default(),
+        }
+    }
+
+    /// The parts that live on the root disk. An image whose `/etc` is odd or cannot be written
+    /// to is no reason to refuse its identity.
+    fn write_files(&self, identity: &Identity) {
+        let etc = Path::new("/etc");
+        if !identity.hostname.is_empty() {
+            klog::note(
+                "write the host name's files",
+                names::write_files(etc, &identity.hostname),
+            );
+        }
+        if let Some(id) = &identity.machine_id
+            && (identity.fresh || !etc.join("machine-id").exists())
+        {
+            klog::note("write the machine id", names::write_machine_id(etc, id));
+        }
+        if identity.grow_root {
+            klog::note(
+                "grow the root file system",
+                grow::root(&self.command_line.root),
+            );
+        }
+    }
+}
+
+impl System for Guest {
+    fn take_identity(&self, identity: &Identity, generation: u64) -> Result<(), SystemError> {
+        let failed = |what| move |source| SystemError { what, source };
+        // First of all: nothing may be made of the original's random numbers.
+        if !identity.entropy.is_empty() {
+            entropy::add(&identity.entropy).map_err(failed("take the host's randomness"))?;
+        }
+        if let Some(nanos) = identity.unix_nanos {
+            clock::set(nanos).map_err(failed("set the clock"))?;
+        }
+        if !identity.hostname.is_empty() {
+            names::set_hostname(&identity.hostname).map_err(failed("set the host name"))?;
+        }
+        if !self.command_line.probe {
+            self.write_files(identity);
+        }
+        klog::note("count the generation", write_generation(generation));
+        Ok(())
+    }
+
+    fn sync(&self) {
+        nix::unistd::sync();
+    }
+
+    fn power_off(&self) {
+        self.off.notify_one();
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a counter on a tmpfs: it need not be durable, only whole, which the rename makes it"
+)]
+fn write_generation(generation: u64) -> io::Result<()> {
+    let path = Path::new(GENERATION);
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    let aside = path.with_extension("new");
+    std::fs::write(&aside, format!("{generation}\n"))?;
+    std::fs::rename(&aside, path)
+}

@@ -1,0 +1,31 @@
+//! The effects that an agent has on the system it is in, apart from running commands.
+
+use std::io;
+
+use bhatti_proto::message::Identity;
+
+/// An effect that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {what}")]
+pub struct SystemError {
+    /// What was to be done.
+    pub what: &'static str,
+    /// Why it was not.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Effects on the whole system. Real for a guest's PID 1, else [`crate::fake::FakeSystem`].
+pub trait System: Send + Sync + std::fmt::Debug {
+    /// Becomes the machine that the identity describes. Called again with the same identity, it
+    /// changes nothing. `generation` counts the identities taken since the boot.
+    ///
+    /// Blocking; an error leaves the rest of the identity taken as far as possible.
+    fn take_identity(&self, identity: &Identity, generation: u64) -> Result<(), SystemError>;
+
+    /// Writes all file systems to their disks. Blocking.
+    fn sync(&self);
+
+    /// Begins the power-off and returns at once.
+    fn power_off(&self);
+}

@@ -1,0 +1,226 @@
+//! Holds the bytes of every message: agents of this version sleep inside snapshots.
+//!
+//! A failure prints what the file would have to be. Change an existing line only together with
+//! the protocol's version and a new file; a line for a new message may be added at any time.
+
+use std::fmt::Write as _;
+
+use bhatti_proto::hello::{Greeting, Kind, Nonce};
+use bhatti_proto::message::{
+    AgentHello, Control, Detach, Detached, Exec, Exited, Identity, Ping, PowerOff, RefusalKind,
+    Reply, Request, Started, Status, StatusReply, Stdin, Sync, Variable, control, reply, request,
+};
+use bhatti_proto::version::PROTOCOL;
+use bytes::Bytes;
+use prost::Message;
+
+const GOLDEN: &str = include_str!("../../../contracts/proto-v1.txt");
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a String takes any text");
+        text
+    })
+}
+
+fn greeting(kind: Kind, body: Bytes) -> String {
+    hex(&Greeting {
+        kind,
+        version: PROTOCOL,
+        nonce: Nonce(*b"0123456789abcdef"),
+        body,
+    }
+    .encode())
+}
+
+fn request(op: request::Op) -> String {
+    hex(&Request::new(op).encode_length_delimited_to_vec())
+}
+
+fn reply(op: reply::Op) -> String {
+    hex(&Reply::new(op).encode_length_delimited_to_vec())
+}
+
+fn variable() -> Variable {
+    Variable {
+        name: "LANG".into(),
+        value: "C.UTF-8".into(),
+    }
+}
+
+fn exec() -> Exec {
+    Exec {
+        argv: vec!["echo".into(), "a b".into(), String::new()],
+        env: vec![variable()],
+        cwd: Some("/srv".into()),
+        user: Some("app:users".into()),
+        timeout_ms: Some(1500),
+        stdin: true,
+        detach: None,
+    }
+}
+
+fn identity() -> Identity {
+    Identity {
+        hostname: "dev".into(),
+        machine_id: Some("0123456789abcdef0123456789abcdef".into()),
+        entropy: Bytes::from_static(&[1, 2, 3]),
+        unix_nanos: Some(1_700_000_000_000_000_001),
+        env: vec![variable()],
+        user: Some("app".into()),
+        cwd: Some("/srv".into()),
+        grow_root: true,
+        fresh: true,
+    }
+}
+
+fn current() -> String {
+    let hello = AgentHello {
+        version: "0.1.0".into(),
+        kernel: "6.1.0-53-cloud-amd64".into(),
+        boot_id: "d8f0…".into(),
+    };
+    let detach = Exec {
+        argv: vec!["sleep".into()],
+        detach: Some(Detach {
+            output_file: Some("/tmp/out".into()),
+        }),
+        ..Exec::default()
+    };
+    let status = StatusReply {
+        rss_bytes: 4 << 20,
+        uptime_ms: 1000,
+        running: 2,
+        streams: 3,
+        generation: 4,
+    };
+    let control = Control {
+        op: Some(control::Op::Signal(15)),
+    };
+    let lines = [
+        ("greeting.hello", greeting(Kind::Hello, Bytes::new())),
+        (
+            "greeting.ack",
+            greeting(Kind::Ack, hello.encode_to_vec().into()),
+        ),
+        ("greeting.start", greeting(Kind::Start, Bytes::new())),
+        ("request.exec", request(request::Op::Exec(exec()))),
+        ("request.exec.detach", request(request::Op::Exec(detach))),
+        (
+            "request.stdin",
+            request(request::Op::Stdin(Stdin { exec: 300 })),
+        ),
+        (
+            "request.identity",
+            request(request::Op::Identity(identity())),
+        ),
+        ("request.sync", request(request::Op::Sync(Sync {}))),
+        (
+            "request.power_off",
+            request(request::Op::PowerOff(PowerOff {})),
+        ),
+        ("request.ping", request(request::Op::Ping(Ping {}))),
+        ("request.status", request(request::Op::Status(Status {}))),
+        (
+            "control.signal",
+            hex(&control.encode_length_delimited_to_vec()),
+        ),
+        (
+            "reply.done",
+            hex(&Reply::done().encode_length_delimited_to_vec()),
+        ),
+        (
+            "reply.refused",
+            hex(&Reply::refused(RefusalKind::NotFound, "no").encode_length_delimited_to_vec()),
+        ),
+        (
+            "reply.started",
+            reply(reply::Op::Started(Started { pid: 42, exec: 7 })),
+        ),
+        (
+            "reply.stdout",
+            reply(reply::Op::Stdout(Bytes::from_static(b"\0out"))),
+        ),
+        (
+            "reply.stderr",
+            reply(reply::Op::Stderr(Bytes::from_static(b"\xfferr"))),
+        ),
+        (
+            "reply.exited.code",
+            reply(reply::Op::Exited(Exited {
+                code: Some(0),
+                ..Exited::default()
+            })),
+        ),
+        (
+            "reply.exited.signal",
+            reply(reply::Op::Exited(Exited {
+                signal: Some(9),
+                ..Exited::default()
+            })),
+        ),
+        (
+            "reply.exited.timed_out",
+            reply(reply::Op::Exited(Exited {
+                signal: Some(9),
+                timed_out: true,
+                code: None,
+            })),
+        ),
+        (
+            "reply.detached",
+            reply(reply::Op::Detached(Detached {
+                pid: 42,
+                output_file: "/tmp/out".into(),
+            })),
+        ),
+        ("reply.status", reply(reply::Op::Status(status))),
+    ];
+    let mut text = String::from(
+        "# The bytes of protocol 1 between bhatti and lohar, in hexadecimal.\n\
+         # Written by crates/proto/tests/golden.rs, which says when this may change.\n",
+    );
+    for (name, bytes) in lines {
+        writeln!(text, "{name} {bytes}").expect("a String takes any text");
+    }
+    text
+}
+
+#[test]
+fn every_message_has_the_bytes_it_always_had() {
+    let current = current();
+    assert!(
+        current == GOLDEN,
+        "contracts/proto-v1.txt would be:\n{current}"
+    );
+}
+
+#[test]
+fn old_bytes_still_decode() {
+    for line in GOLDEN.lines().filter(|line| !line.starts_with('#')) {
+        let (name, digits) = line.split_once(' ').expect("each line is a name and bytes");
+        let bytes: Vec<u8> = (0..digits.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("digits are hexadecimal"))
+            .collect();
+        match name.split('.').next() {
+            Some("request") => {
+                let request = Request::decode_length_delimited(&bytes[..]).expect(name);
+                assert!(request.op.is_some(), "{name}");
+            }
+            Some("reply") => {
+                let reply = Reply::decode_length_delimited(&bytes[..]).expect(name);
+                assert!(reply.op.is_some(), "{name}");
+            }
+            Some("control") => {
+                let control = Control::decode_length_delimited(&bytes[..]).expect(name);
+                assert!(control.op.is_some(), "{name}");
+            }
+            _ => {
+                let mut scanner = bhatti_proto::hello::Scanner::default();
+                scanner.push(&bytes);
+                assert!(scanner.next_greeting().is_some(), "{name}");
+            }
+        }
+    }
+}

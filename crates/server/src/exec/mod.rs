@@ -1,0 +1,8 @@
+//! Commands: from what the guest sends to what HTTP carries.
+
+pub(crate) mod buffered;
+pub(crate) mod lines;
+pub(crate) mod process;
+pub(crate) mod socket;
+
+mod text;
