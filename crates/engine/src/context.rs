@@ -97,7 +97,7 @@ impl Context {
     }
 
     /// Refuses a machine whose memory the host does not have.
-    pub(crate) fn admit_memory(&self, memory: MemoryMb) -> Result<(), Error> {
+    pub(crate) fn admit_memory(memory: MemoryMb) -> Result<(), Error> {
         let available = facts::available_memory().map_err(Error::internal)?;
         if memory.bytes() + MEMORY_RESERVE > available {
             return Err(Error::Unavailable {

@@ -205,7 +205,7 @@ impl Engine {
         let disk = disk_size(&image, new.disk)?;
         let kit = self.ctx.kits.current()?;
         let accelerator = self.ctx.accelerator(&kit).await?;
-        self.ctx.admit_memory(new.memory)?;
+        Context::admit_memory(new.memory)?;
         self.ctx
             .admit_disk(files::disk_usage(&image.disk).map_err(Error::internal)?)?;
         let row = SandboxRow {
@@ -417,7 +417,7 @@ impl Engine {
         let user = self.ctx.user_row(&caller.user).await?;
         let snapshot = self.ctx.snapshot_row(&caller.user, name).await?;
         limits(&user).check(snapshot.cpus, snapshot.memory)?;
-        self.ctx.admit_memory(snapshot.memory)?;
+        Context::admit_memory(snapshot.memory)?;
         self.ctx.admit_disk(snapshot.disk_bytes)?;
         let row = SandboxRow {
             id: SandboxId::random(),

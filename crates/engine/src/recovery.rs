@@ -14,6 +14,7 @@ use bhatti_lifecycle::repair::{
 use bhatti_lifecycle::state::State;
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::snapshot::SnapshotStatus;
+use bhatti_store::store::Store;
 use bhatti_types::id::{DataDirId, SandboxId};
 use bhatti_vmm::machine::{Machine, RunState};
 
@@ -47,7 +48,7 @@ pub(crate) fn prepare(layout: &Layout) -> std::io::Result<DataDirId> {
 
 /// Repairs the data directory and starts the task of every sandbox.
 pub(crate) async fn recover(ctx: &Arc<Context>, directory: &Arc<Directory>) -> Result<(), Error> {
-    for pending in ctx.db(|store| store.journal_pending()).await? {
+    for pending in ctx.db(Store::journal_pending).await? {
         tracing::warn!(
             kind = pending.kind,
             subject = pending.subject,
@@ -56,7 +57,7 @@ pub(crate) async fn recover(ctx: &Arc<Context>, directory: &Arc<Directory>) -> R
         );
     }
     let mut rows: BTreeMap<SandboxId, SandboxRow> = ctx
-        .db(|store| store.sandbox_list())
+        .db(Store::sandbox_list)
         .await?
         .into_iter()
         .map(|row| (row.id.clone(), row))
@@ -98,7 +99,7 @@ pub(crate) async fn recover(ctx: &Arc<Context>, directory: &Arc<Directory>) -> R
             }
         }
     }
-    for pending in ctx.db(|store| store.journal_pending()).await? {
+    for pending in ctx.db(Store::journal_pending).await? {
         ctx.db(move |store| store.journal_close(&pending.op))
             .await?;
     }

@@ -1,5 +1,6 @@
 //! Users and their tokens.
 
+use bhatti_store::store::Store;
 use bhatti_store::user::{
     DEFAULT_MAX_CPUS, DEFAULT_MAX_MEMORY_MB, DEFAULT_MAX_SANDBOXES, DEFAULT_MAX_SNAPSHOTS, UserRow,
 };
@@ -82,7 +83,7 @@ impl Context {
     }
 
     pub(crate) async fn user_list(&self) -> Result<Vec<UserView>, Error> {
-        let rows = self.db(|store| store.user_list()).await?;
+        let rows = self.db(Store::user_list).await?;
         Ok(rows
             .into_iter()
             .filter(|row| !row.is_builtin())

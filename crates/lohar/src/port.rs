@@ -7,7 +7,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -17,8 +16,10 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
+
+use crate::sys::{self, EpollFd};
 
 /// The name of the agent's port, given by the daemon on the VMM's command line.
 pub const NAME: &str = "org.bhatti.agent";
@@ -33,25 +34,9 @@ const APPEAR_PAUSE: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub struct Port {
     file: File,
-    edges: AsyncFd<Edges>,
+    edges: AsyncFd<EpollFd>,
     /// The end of the stream has been told of, and nothing was read since.
     told_end: bool,
-}
-
-/// The epoll instance around the port.
-#[derive(Debug)]
-struct Edges(Epoll);
-
-impl AsFd for Edges {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.0.as_fd()
-    }
-}
-
-impl AsRawFd for Edges {
-    fn as_raw_fd(&self) -> RawFd {
-        self.as_fd().as_raw_fd()
-    }
 }
 
 impl Port {
@@ -87,7 +72,7 @@ impl Port {
         epoll.add(&file, EpollEvent::new(flags, 0))?;
         Ok(Self {
             file,
-            edges: AsyncFd::register_with_interest(Edges(epoll), Interest::READABLE)?,
+            edges: sys::watch_epoll(epoll)?,
             told_end: false,
         })
     }
@@ -113,7 +98,7 @@ impl Port {
     fn poll_edge(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut guard = ready!(self.edges.poll_read_ready(cx))?;
         let mut events = [EpollEvent::empty()];
-        match guard.get_inner().0.wait(&mut events, EpollTimeout::ZERO) {
+        match guard.get_inner().epoll().wait(&mut events, EpollTimeout::ZERO) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Poll::Ready(Err(errno.into())),
         }

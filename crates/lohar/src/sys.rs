@@ -1,14 +1,18 @@
 //! System calls whose safe wrappers know only the signals that have names.
 //!
 //! A process may die of a real-time signal, and nix's `waitpid` then fails after it has reaped
-//! it: the exit would be lost.
+//! it: the exit would be lost. Also what is unsafe about watching an epoll instance.
 
 #![expect(unsafe_code, reason = "waitpid, kill and FIONREAD are plain C calls")]
 
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
+
+use nix::sys::epoll::Epoll;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Highest signal number of Linux.
 pub(crate) const MAX_SIGNAL: i32 = 64;
@@ -57,4 +61,29 @@ pub(crate) fn bytes_in(pipe: BorrowedFd<'_>) -> io::Result<usize> {
     } else {
         Ok(count as usize)
     }
+}
+
+/// An epoll instance that tokio can watch.
+#[derive(Debug)]
+pub(crate) struct EpollFd(Epoll);
+
+impl EpollFd {
+    pub(crate) fn epoll(&self) -> &Epoll {
+        &self.0
+    }
+}
+
+impl AsRawFd for EpollFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.0.as_fd().as_raw_fd()
+    }
+}
+
+/// Watches an epoll instance for being readable, which it is when it has an event. Needs a tokio
+/// runtime with I/O.
+pub(crate) fn watch_epoll(epoll: Epoll) -> io::Result<AsyncFd<EpollFd>> {
+    // SAFETY: the descriptor is open, is owned by the `Epoll` that moves into the `AsyncFd`, and
+    // nothing here replaces or closes it before that is dropped.
+    let watched = unsafe { AsyncFd::register_with_interest(EpollFd(epoll), Interest::READABLE) };
+    Ok(watched?)
 }

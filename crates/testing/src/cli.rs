@@ -53,11 +53,14 @@ impl CliOutput {
 
 /// The command, not yet run: its own home, an empty environment, piped streams.
 pub fn command(data_dir: &Path, home: &Path, args: &[&str]) -> tokio::process::Command {
+    let mut command = at_home(home);
+    command.arg("--data-dir").arg(data_dir).args(args);
+    command
+}
+
+fn at_home(home: &Path) -> tokio::process::Command {
     let mut command = tokio::process::Command::new(artifacts::program());
     command
-        .arg("--data-dir")
-        .arg(data_dir)
-        .args(args)
         .env_clear()
         .env("HOME", home)
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -74,7 +77,20 @@ pub fn command(data_dir: &Path, home: &Path, args: &[&str]) -> tokio::process::C
 /// # Panics
 /// If it can't be started, or takes longer than five minutes.
 pub async fn run(data_dir: &Path, home: &Path, args: &[&str], stdin: &[u8]) -> CliOutput {
-    let mut command = command(data_dir, home, args);
+    finish(command(data_dir, home, args), stdin).await
+}
+
+/// The same for somebody who knows the daemon only by what is configured in their home.
+///
+/// # Panics
+/// As [`run`] does.
+pub async fn run_at_home(home: &Path, args: &[&str], stdin: &[u8]) -> CliOutput {
+    let mut command = at_home(home);
+    command.args(args);
+    finish(command, stdin).await
+}
+
+async fn finish(mut command: tokio::process::Command, stdin: &[u8]) -> CliOutput {
     if !stdin.is_empty() {
         command.stdin(Stdio::piped());
     }

@@ -73,6 +73,7 @@ pub(crate) fn run(args: &ServeArgs, context: &Context) -> Result<(), Failure> {
     let faults = faults(args)?;
     let settings = &context.config.settings;
     log_to_stderr(settings.log_level.level());
+    check_length(&context.config.socket())?;
     prepare_data_dir(&settings.data_dir)?;
     let runtime = Builder::new_multi_thread()
         .enable_all()
@@ -184,17 +185,30 @@ async fn listen_tcp(address: SocketAddr) -> Result<TcpListener, Failure> {
         })
 }
 
+/// Sees to it, before anything is made, that the path of the socket is one.
+fn check_length(socket: &Path) -> Result<(), Failure> {
+    match std::os::unix::net::SocketAddr::from_pathname(socket) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(listen_failed(socket, source)),
+    }
+}
+
 fn listen_unix(socket: &Path) -> Result<UnixListener, Failure> {
     remove_socket(socket)?;
-    let failed = |source| Failure::Listen {
+    let listener = UnixListener::bind(socket).map_err(|source| listen_failed(socket, source))?;
+    // The directory lets nobody else in; this holds even if somebody opens it.
+    fs_err::set_permissions(socket, Permissions::from_mode(0o600))
+        .map_err(|source| listen_failed(socket, source))?;
+    Ok(listener)
+}
+
+fn listen_failed(socket: &Path, source: io::Error) -> Failure {
+    Failure::Listen {
         address: socket.display().to_string(),
         source,
+        // Of `sun_path` in unix(7), with room for a NUL.
         hint: "the path of a socket has at most 107 bytes; choose a shorter --data-dir if it has more",
-    };
-    let listener = UnixListener::bind(socket).map_err(failed)?;
-    // The directory lets nobody else in; this holds even if somebody opens it.
-    fs_err::set_permissions(socket, Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok(listener)
+    }
 }
 
 /// Removes the daemon's socket, if it is there.

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Child;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -93,13 +94,14 @@ fn a_daemon_that_cannot_begin_says_why() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     home.write("file", "");
-    let deep =
-        format!("[HOME]/{}", "d".repeat(100)).replace("[HOME]", home.path().to_str().unwrap());
+    let deep = home.path().join("d".repeat(100));
+    let deep = deep.to_str().unwrap();
     let mut text = home
         .transcript(&["serve", "--listen", &address])
         .replace(&address, "[ADDRESS]");
     text.push_str(&home.transcript(&["serve", "--data-dir", "file/x"]));
-    text.push_str(&home.transcript(&["serve", "--listen=", "--data-dir", &deep]));
+    text.push_str(&home.transcript(&["serve", "--listen=", "--data-dir", deep]));
     text.push_str(&home.transcript(&["serve", "--fault", "x"]));
+    assert!(!Path::new(deep).exists());
     insta::assert_snapshot!(text);
 }

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::directory::Directory;
 use super::work::{Material, Work};
+use crate::context::Context;
 use crate::error::Error;
 use crate::view::SandboxView;
 
@@ -329,7 +330,7 @@ impl Actor {
         };
         match kind {
             PlanKind::Boot | PlanKind::Wake => {
-                self.work.ctx.admit_memory(self.work.row.memory)?;
+                Context::admit_memory(self.work.row.memory)?;
             }
             PlanKind::Sleep => self.work.ctx.admit_disk(self.work.row.memory.bytes())?,
             _ => {}

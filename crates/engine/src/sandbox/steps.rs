@@ -143,20 +143,19 @@ impl Work {
 
     async fn let_run(&mut self, plan: PlanKind) -> Result<(), Error> {
         // A machine that was paused before its checkpoint stays so.
-        if plan == PlanKind::Checkpoint && self.state() == State::Warm {
-            return self.note_stall();
+        if plan != PlanKind::Checkpoint || self.state() != State::Warm {
+            self.machine()?.resume().await?;
         }
-        self.machine()?.resume().await?;
-        self.note_stall()
+        self.note_stall();
+        Ok(())
     }
 
-    fn note_stall(&mut self) -> Result<(), Error> {
+    fn note_stall(&mut self) {
         if let (Some(at), Material::Snapshot(snapshot)) =
             (self.paused_at.take(), &mut self.material)
         {
             snapshot.stall_ms = at.elapsed().as_millis() as u64;
         }
-        Ok(())
     }
 
     async fn pause(&mut self) -> Result<(), Error> {
