@@ -20,6 +20,10 @@ const PACKAGES: &[Package] = &[
         purpose: "linker and C compiler (SQLite is built in)",
     },
     Package {
+        name: "busybox-static",
+        purpose: "a guest of a single file, in the tests",
+    },
+    Package {
         name: "ca-certificates",
         purpose: "downloads",
     },

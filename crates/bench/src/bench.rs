@@ -104,6 +104,11 @@ impl Bench {
         })
     }
 
+    /// What runs the guests.
+    pub(crate) fn accelerator(&self) -> Accelerator {
+        self.bare.accelerator()
+    }
+
     /// What guests are made of.
     pub(crate) fn artifacts(&self) -> &Artifacts {
         &self.bare.artifacts

@@ -11,7 +11,7 @@ use bhatti_host::process;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use nix::time::ClockId;
-use nix::unistd::{Pid, SysconfVar, sysconf};
+use nix::unistd::Pid;
 
 /// Whose time is counted.
 #[derive(Debug, Clone, Default)]
@@ -72,7 +72,7 @@ impl Meter {
         }
         for mark in &self.marks {
             let machines = process::find_by_argument(mark).unwrap_or_default();
-            let times = machines.iter().map(|(process, _)| of_process(process.pid));
+            let times = machines.iter().map(|machine| of_process(machine.id.pid));
             total += times.sum::<Duration>();
         }
         if self.own {
@@ -94,8 +94,7 @@ fn of_process(pid: u32) -> Duration {
 fn reaped_by(pid: u32) -> Duration {
     let text = fs_err::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let ticks = parse_reaped(&text).unwrap_or_default();
-    let rate = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
-    Duration::from_secs_f64(ticks as f64 / rate as f64)
+    Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
 /// Fields 16 and 17 of `/proc/PID/stat`, counted from behind the program's name, which may hold

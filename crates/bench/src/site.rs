@@ -91,8 +91,8 @@ fn end_machines(root: &Path) {
             .iter()
             .flat_map(|mark| process::find_by_argument(mark).unwrap_or_default())
             .collect();
-        for (process, _) in &found {
-            let pid = i32::try_from(process.pid).ok();
+        for machine in &found {
+            let pid = i32::try_from(machine.id.pid).ok();
             if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
                 // It may be gone by now.
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);

@@ -4,6 +4,7 @@
 //! or when the last handle is dropped, and leaves the reason for all who ask.
 
 use std::future::poll_fn;
+use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use futures::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::yield_now;
 use tokio::time::timeout;
-use yamux::{Connection, ConnectionError};
+use yamux::{Connection, ConnectionError, FrameDecodeError};
 
 use crate::error::LinkError;
 
@@ -127,10 +128,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             return reason_of(&breach);
         }
         match error {
-            ConnectionError::Io(source) => LinkError::Io { source },
             ConnectionError::Closed => LinkError::Gone,
             // A frame cut short by the end of the stream is no breach: a VMM may end at any time.
             ConnectionError::Decode(_) if seen.eof => LinkError::Gone,
+            ConnectionError::Io(source) | ConnectionError::Decode(FrameDecodeError::Io(source)) => {
+                io_reason(source)
+            }
             ConnectionError::Decode(error) => misbehaved(&format!("sent a bad frame: {error}")),
             ConnectionError::TooManyStreams => misbehaved("left too many streams unattended"),
             error => misbehaved(&format!("made yamux fail: {error}")),
@@ -155,6 +158,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         };
         // A guest that takes nothing any more has its commands end when it notices the link's end.
         let _ = timeout(FLUSH_LIMIT, turns).await;
+    }
+}
+
+/// A socket whose other end has died with bytes unread is reset, and has ended all the same.
+fn io_reason(source: io::Error) -> LinkError {
+    match source.kind() {
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::UnexpectedEof => LinkError::Gone,
+        _ => LinkError::Io { source },
     }
 }
 

@@ -42,8 +42,8 @@ async fn serve(agent: Agent, stream: Stream, probe: Probe) {
     };
     let (stream, rest) = reader.into_parts();
     match request.op {
-        Some(request::Op::Exec(exec)) => match exec.detach.clone() {
-            Some(detach) => answer(stream, detach_exec(&agent, exec, &detach)).await,
+        Some(request::Op::Exec(exec)) => match &exec.detach {
+            Some(detach) => answer(stream, detach_exec(&agent, &exec, detach)).await,
             None => attach_exec(&agent, exec, stream, probe).await,
         },
         Some(request::Op::Stdin(op)) => {
@@ -135,8 +135,8 @@ fn start_attached(agent: &Agent, exec: &Exec) -> Result<Attached, Refusal> {
     })
 }
 
-fn detach_exec(agent: &Agent, exec: Exec, detach: &Detach) -> Reply {
-    match start_detached(agent, &exec, detach) {
+fn detach_exec(agent: &Agent, exec: &Exec, detach: &Detach) -> Reply {
+    match start_detached(agent, exec, detach) {
         Ok(detached) => Reply::new(reply::Op::Detached(detached)),
         Err(refusal) => refusal.into(),
     }

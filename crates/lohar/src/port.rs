@@ -98,7 +98,11 @@ impl Port {
     fn poll_edge(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut guard = ready!(self.edges.poll_read_ready(cx))?;
         let mut events = [EpollEvent::empty()];
-        match guard.get_inner().epoll().wait(&mut events, EpollTimeout::ZERO) {
+        match guard
+            .get_inner()
+            .epoll()
+            .wait(&mut events, EpollTimeout::ZERO)
+        {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Poll::Ready(Err(errno.into())),
         }
@@ -168,7 +172,7 @@ mod test {
             ("vport1p2", "org.bhatti.agent\n"),
         ] {
             std::fs::create_dir(dir.path().join(port)).unwrap();
-            std::fs::write(dir.path().join(port).join("name"), name).unwrap();
+            fs_err::write(dir.path().join(port).join("name"), name).unwrap();
         }
         let found = find(dir.path(), super::NAME).unwrap();
         assert_eq!(found, Path::new("/dev/vport1p2"));

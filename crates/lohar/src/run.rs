@@ -102,7 +102,7 @@ async fn answer(agent: &Agent) -> io::Result<()> {
 async fn received(signal: &mut Signal) {
     // `None` would mean that no more can come.
     if signal.recv().await.is_none() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -28,7 +28,12 @@ fn points(plan: PlanKind) -> Vec<(Step, &'static str, String)> {
 
 /// Whether the fault comes once `step` of the plan has had its effect.
 fn past(plan: PlanKind, step: Step, fault: (Step, &str)) -> bool {
-    let place = |wanted| plan.steps().iter().position(|s| *s == wanted).expect("a step of the plan");
+    let place = |wanted| {
+        plan.steps()
+            .iter()
+            .position(|s| *s == wanted)
+            .expect("a step of the plan")
+    };
     place(fault.0) > place(step) || (fault.0 == step && fault.1 == "after")
 }
 
@@ -38,7 +43,11 @@ async fn create(daemon: &Daemon, name: &str) {
         memory_mb: Some(256),
         ..CreateSandbox::default()
     };
-    daemon.client().sandbox_create(&new).await.expect("a sandbox is created");
+    daemon
+        .client()
+        .sandbox_create(&new)
+        .await
+        .expect("a sandbox is created");
 }
 
 /// Runs a shell line in a sandbox and gives what it wrote.
@@ -47,7 +56,11 @@ async fn sh(daemon: &Daemon, name: &str, line: &str) -> String {
         cmd: ["sh", "-c", line].map(str::to_owned).to_vec(),
         ..ExecRequest::default()
     };
-    let result = daemon.client().exec(name, &request).await.expect("a command runs");
+    let result = daemon
+        .client()
+        .exec(name, &request)
+        .await
+        .expect("a command runs");
     assert_eq!(result.exit_code, 0, "{line}: {}", result.stderr);
     result.stdout
 }
@@ -58,22 +71,33 @@ async fn remember(daemon: &Daemon, name: &str, word: &str) {
 }
 
 async fn recall(daemon: &Daemon, name: &str) -> String {
-    sh(daemon, name, "cat /dev/shm/word").await.trim().to_owned()
+    sh(daemon, name, "cat /dev/shm/word")
+        .await
+        .trim()
+        .to_owned()
 }
 
 async fn checkpoint(daemon: &Daemon, name: &str) -> Result<Snapshot, Error> {
-    let new = CreateSnapshot { name: name.to_owned() };
+    let new = CreateSnapshot {
+        name: name.to_owned(),
+    };
     daemon.client().snapshot_create("dev", &new).await
 }
 
 /// Resumes the checkpoint `pre`.
 async fn resume(daemon: &Daemon, name: &str) -> Result<Sandbox, Error> {
-    let new = ResumeSnapshot { name: Some(name.to_owned()) };
+    let new = ResumeSnapshot {
+        name: Some(name.to_owned()),
+    };
     daemon.client().snapshot_resume("pre", &new).await
 }
 
 async fn names(daemon: &Daemon) -> BTreeSet<String> {
-    let list = daemon.client().sandbox_list(&[]).await.expect("the list is given");
+    let list = daemon
+        .client()
+        .sandbox_list(&[])
+        .await
+        .expect("the list is given");
     list.into_iter().map(|sandbox| sandbox.name).collect()
 }
 
@@ -89,7 +113,10 @@ async fn check_no_leak(daemon: &Daemon, told: &str) {
     let found = daemon.inventory().await;
     let ids: BTreeSet<String> = sandboxes.iter().map(|sandbox| sandbox.id.clone()).collect();
     assert_eq!(found.sandboxes, ids, "{told}");
-    let ids: BTreeSet<String> = snapshots.iter().map(|snapshot| snapshot.id.clone()).collect();
+    let ids: BTreeSet<String> = snapshots
+        .iter()
+        .map(|snapshot| snapshot.id.clone())
+        .collect();
     assert_eq!(found.snapshots, ids, "{told}");
     let mut running: Vec<String> = sandboxes
         .iter()
@@ -99,7 +126,10 @@ async fn check_no_leak(daemon: &Daemon, told: &str) {
     running.sort();
     assert_eq!(found.machines, running, "{told}");
     for sandbox in &sandboxes {
-        assert!(["running", "stopped"].contains(&sandbox.status.as_str()), "{told}: {sandbox:?}");
+        assert!(
+            ["running", "stopped"].contains(&sandbox.status.as_str()),
+            "{told}: {sandbox:?}"
+        );
     }
 }
 
@@ -123,14 +153,22 @@ async fn a_create_that_is_cut_off_leaves_nothing_or_a_whole_sandbox() {
                 memory_mb: Some(256),
                 ..CreateSandbox::default()
             };
-            daemon.client().sandbox_create(&new).await.expect_err("the daemon is gone");
+            daemon
+                .client()
+                .sandbox_create(&new)
+                .await
+                .expect_err("the daemon is gone");
         })
         .await;
         check_no_leak(&daemon, &fault).await;
         if past(PlanKind::Create, Step::CommitHot, (step, moment)) {
             assert_eq!(names(&daemon).await, set(&["new"]), "{fault}");
             assert_eq!(sh(&daemon, "new", "hostname").await.trim(), "new");
-            daemon.client().sandbox_destroy("new").await.expect("it is destroyed");
+            daemon
+                .client()
+                .sandbox_destroy("new")
+                .await
+                .expect("it is destroyed");
         } else {
             assert_eq!(names(&daemon).await, set(&[]), "{fault}");
         }
@@ -144,13 +182,19 @@ async fn a_checkpoint_that_is_cut_off_leaves_its_source_undisturbed() {
     remember(&daemon, "dev", "kept").await;
     for (step, moment, fault) in points(PlanKind::Checkpoint) {
         crash(&mut daemon, &fault, async |daemon| {
-            checkpoint(daemon, "pre").await.expect_err("the daemon is gone");
+            checkpoint(daemon, "pre")
+                .await
+                .expect_err("the daemon is gone");
         })
         .await;
         check_no_leak(&daemon, &fault).await;
         assert_eq!(recall(&daemon, "dev").await, "kept", "{fault}");
         let whole = past(PlanKind::Checkpoint, Step::CommitSnapshot, (step, moment));
-        let snapshots = daemon.client().snapshot_list().await.expect("the list is given");
+        let snapshots = daemon
+            .client()
+            .snapshot_list()
+            .await
+            .expect("the list is given");
         assert_eq!(snapshots.len(), usize::from(whole), "{fault}");
         if whole {
             resume(&daemon, "copy").await.expect("it resumes");
@@ -164,7 +208,9 @@ async fn a_resume_that_is_cut_off_leaves_nothing_or_a_whole_copy() {
     let mut daemon = Daemon::start().await;
     create(&daemon, "dev").await;
     remember(&daemon, "dev", "kept").await;
-    checkpoint(&daemon, "pre").await.expect("a checkpoint is taken");
+    checkpoint(&daemon, "pre")
+        .await
+        .expect("a checkpoint is taken");
     for (step, moment, fault) in points(PlanKind::Resume) {
         crash(&mut daemon, &fault, async |daemon| {
             resume(daemon, "copy").await.expect_err("it is gone");
@@ -174,7 +220,11 @@ async fn a_resume_that_is_cut_off_leaves_nothing_or_a_whole_copy() {
         if past(PlanKind::Resume, Step::CommitHot, (step, moment)) {
             assert_eq!(names(&daemon).await, set(&["copy", "dev"]), "{fault}");
             assert_eq!(recall(&daemon, "copy").await, "kept", "{fault}");
-            daemon.client().sandbox_destroy("copy").await.expect("it is destroyed");
+            daemon
+                .client()
+                .sandbox_destroy("copy")
+                .await
+                .expect("it is destroyed");
         } else {
             assert_eq!(names(&daemon).await, set(&["dev"]), "{fault}");
         }
@@ -186,18 +236,28 @@ async fn a_resume_that_is_cut_off_leaves_nothing_or_a_whole_copy() {
 async fn a_destroy_that_is_cut_off_is_finished_or_was_not_begun() {
     let mut daemon = Daemon::start().await;
     create(&daemon, "dev").await;
-    checkpoint(&daemon, "pre").await.expect("a checkpoint is taken");
+    checkpoint(&daemon, "pre")
+        .await
+        .expect("a checkpoint is taken");
     for (step, moment, fault) in points(PlanKind::Destroy) {
         if !names(&daemon).await.contains("victim") {
             resume(&daemon, "victim").await.expect("it resumes");
         }
         crash(&mut daemon, &fault, async |daemon| {
-            daemon.client().sandbox_destroy("victim").await.expect_err("the daemon is gone");
+            daemon
+                .client()
+                .sandbox_destroy("victim")
+                .await
+                .expect_err("the daemon is gone");
         })
         .await;
         check_no_leak(&daemon, &fault).await;
         let begun = past(PlanKind::Destroy, Step::CommitDestroying, (step, moment));
-        let left = if begun { set(&["dev"]) } else { set(&["dev", "victim"]) };
+        let left = if begun {
+            set(&["dev"])
+        } else {
+            set(&["dev", "victim"])
+        };
         assert_eq!(names(&daemon).await, left, "{fault}");
     }
 }
@@ -227,7 +287,10 @@ async fn memory_outlives_a_daemon_that_is_cut_off_while_a_machine_falls_asleep_o
                 let client = daemon.client();
                 match plan {
                     PlanKind::Sleep => client.sandbox_stop("dev").await.map(drop),
-                    _ => client.sandbox_start("dev", &StartSandbox::default()).await.map(drop),
+                    _ => client
+                        .sandbox_start("dev", &StartSandbox::default())
+                        .await
+                        .map(drop),
                 }
                 .expect_err("the daemon is gone");
             })
@@ -245,8 +308,15 @@ async fn a_step_that_fails_leaves_what_was_there_before() {
     let mut daemon = Daemon::start().await;
     create(&daemon, "dev").await;
     remember(&daemon, "dev", "kept").await;
-    checkpoint(&daemon, "pre").await.expect("a checkpoint is taken");
-    let plans = [PlanKind::Resume, PlanKind::Checkpoint, PlanKind::Sleep, PlanKind::Wake];
+    checkpoint(&daemon, "pre")
+        .await
+        .expect("a checkpoint is taken");
+    let plans = [
+        PlanKind::Resume,
+        PlanKind::Checkpoint,
+        PlanKind::Sleep,
+        PlanKind::Wake,
+    ];
     for plan in plans {
         for (_, moment, fault) in points(plan) {
             if moment == "after" {
@@ -260,12 +330,13 @@ async fn a_step_that_fails_leaves_what_was_there_before() {
                 client.sandbox_stop("dev").await.expect("it stops");
             }
             let result = match plan {
-                PlanKind::Resume => {
-                    resume(&daemon, "copy").await.map(drop)
-                }
+                PlanKind::Resume => resume(&daemon, "copy").await.map(drop),
                 PlanKind::Checkpoint => checkpoint(&daemon, "other").await.map(drop),
                 PlanKind::Sleep => client.sandbox_stop("dev").await.map(drop),
-                _ => client.sandbox_start("dev", &StartSandbox::default()).await.map(drop),
+                _ => client
+                    .sandbox_start("dev", &StartSandbox::default())
+                    .await
+                    .map(drop),
             };
             result.expect_err("the step failed");
             check_no_leak(&daemon, &fault).await;

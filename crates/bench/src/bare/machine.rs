@@ -81,6 +81,11 @@ impl Bare {
         arguments::mark(&self.id)
     }
 
+    /// What runs the guests.
+    pub(crate) fn accelerator(&self) -> Accelerator {
+        self.accelerator
+    }
+
     fn new_dir(&self) -> anyhow::Result<PathBuf> {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let dir = self.dir.join(number.to_string());

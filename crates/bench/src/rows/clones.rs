@@ -133,8 +133,8 @@ async fn at_once(
 /// The pid of a sandbox's VMM.
 fn vmm(mark: &str, id: &str) -> anyhow::Result<u32> {
     let found = bhatti_host::process::find_by_argument(&format!("{mark}{id}"))?;
-    let (process, _) = found.first().context("the clone has no VMM")?;
-    Ok(process.pid)
+    let vmm = found.first().context("the clone has no VMM")?;
+    Ok(vmm.id.pid)
 }
 
 /// Memory that no other process shares, in bytes.

@@ -4,7 +4,7 @@ use std::fs::Permissions;
 use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::keys::{ACCELERATOR, LISTEN, LOG_LEVEL, QEMU};
@@ -27,6 +27,7 @@ use crate::config::settings::{EngineChoice, Listen};
 use crate::failure::Failure;
 use crate::run::Context;
 use crate::signals::Signals;
+use crate::trace_file::TraceFile;
 
 /// How long blocking work may take to end once everything else has.
 const LAST_LIMIT: Duration = Duration::from_secs(5);
@@ -49,6 +50,9 @@ pub(crate) struct ServeArgs {
     /// A fault to put into a workflow, for tests: PLAN:STEP:before|after:fail|abort
     #[arg(long, hide = true, value_name = "FAULT")]
     fault: Option<String>,
+    /// A file that takes what the daemon does and how long it takes, for trace viewers
+    #[arg(long, hide = true, value_name = "FILE")]
+    trace_file: Option<PathBuf>,
 }
 
 impl ServeArgs {
@@ -72,7 +76,8 @@ impl ServeArgs {
 pub(crate) fn run(args: &ServeArgs, context: &Context) -> Result<(), Failure> {
     let faults = faults(args)?;
     let settings = &context.config.settings;
-    log_to_stderr(settings.log_level.level());
+    let trace = trace(args.trace_file.as_deref())?;
+    log_to_stderr(settings.log_level.level(), trace);
     check_length(&context.config.socket())?;
     prepare_data_dir(&settings.data_dir)?;
     let runtime = Builder::new_multi_thread()
@@ -245,17 +250,31 @@ fn prepare_data_dir(dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The file that spans are written to, if one was asked for.
+fn trace(path: Option<&Path>) -> Result<Option<TraceFile>, Failure> {
+    let Some(path) = path else {
+        return Ok(None);
+    };
+    let file = TraceFile::create(path).map_err(|source| Failure::File {
+        what: "make the trace file",
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(Some(file))
+}
+
 /// Logs to standard error: lines for people on a terminal, JSON elsewhere.
-fn log_to_stderr(level: tracing::Level) {
+fn log_to_stderr(level: tracing::Level, trace: Option<TraceFile>) {
     // What libraries say about their own insides is of use to nobody here unless it is a warning.
     let filter = Targets::new()
         .with_default(tracing::Level::WARN.min(level))
         .with_target("bhatti", level);
-    let registry = tracing_subscriber::registry().with(filter);
+    let trace = trace.map(|trace| trace.with_filter(TraceFile::filter()));
+    let registry = tracing_subscriber::registry().with(trace);
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     if io::stderr().is_terminal() {
-        registry.with(layer).init();
+        registry.with(layer.with_filter(filter)).init();
     } else {
-        registry.with(layer.json()).init();
+        registry.with(layer.json().with_filter(filter)).init();
     }
 }

@@ -296,25 +296,11 @@ impl Outputs {
     /// What the pipes hold now, without waiting for more.
     fn rest(&mut self) -> io::Result<Vec<Reply>> {
         let mut rest = Vec::new();
-        let pipes: [(&Option<pipe::Receiver>, fn(Bytes) -> reply::Op); 2] = [
-            (&self.stdout, reply::Op::Stdout),
-            (&self.stderr, reply::Op::Stderr),
-        ];
-        for (pipe, op) in pipes {
-            let Some(pipe) = pipe else { continue };
-            // Not until the end: a process that lives on might write for ever.
-            let mut left = sys::bytes_in(pipe.as_fd())?;
-            while left > 0 {
-                let mut chunk = vec![0; left.min(MAX_CHUNK)];
-                match pipe.try_read(&mut chunk) {
-                    Ok(read @ 1..) => {
-                        chunk.truncate(read);
-                        left -= read;
-                        rest.push(Reply::new(op(chunk.into())));
-                    }
-                    Ok(0) | Err(_) => break,
-                }
-            }
+        for bytes in held_by(self.stdout.as_ref())? {
+            rest.push(Reply::new(reply::Op::Stdout(bytes)));
+        }
+        for bytes in held_by(self.stderr.as_ref())? {
+            rest.push(Reply::new(reply::Op::Stderr(bytes)));
         }
         Ok(rest)
     }
@@ -337,6 +323,27 @@ impl Outputs {
             drop(self.next().await);
         }
     }
+}
+
+/// What a pipe holds now, in pieces. Not until its end: a process that lives on might write for
+/// ever.
+fn held_by(pipe: Option<&pipe::Receiver>) -> io::Result<Vec<Bytes>> {
+    let mut held = Vec::new();
+    let Some(pipe) = pipe else { return Ok(held) };
+    let mut left = sys::bytes_in(pipe.as_fd())?;
+    while left > 0 {
+        let mut chunk = vec![0; left.min(MAX_CHUNK)];
+        // Not by tokio, which may not have heard yet that there is something.
+        match nix::unistd::read(pipe, &mut chunk) {
+            Ok(read @ 1..) => {
+                chunk.truncate(read);
+                left -= read;
+                held.push(chunk.into());
+            }
+            Ok(0) | Err(_) => break,
+        }
+    }
+    Ok(held)
 }
 
 /// Reads what is there, waiting until something is. Empty at the end. Cancel-safe.

@@ -131,6 +131,15 @@ impl Prepared {
         // its own copy of; every C string ends in NUL, `groups` has the length that is given.
         unsafe {
             libc::setsid();
+            // Marked and not closed: `std` still needs its own pipe. Nothing of the agent's lies
+            // open, but the agent may run in a process whose descriptors are another's. Where the
+            // kernel does not know the call (before 5.11), that is left so.
+            libc::syscall(
+                libc::SYS_close_range,
+                3,
+                libc::c_uint::MAX,
+                libc::CLOSE_RANGE_CLOEXEC,
+            );
             if self.change_user {
                 step(
                     STEP_USER,

@@ -79,7 +79,7 @@ mod test {
 
     fn file(dir: &Path, name: &str, mode: u32) {
         let path = dir.join(name);
-        std::fs::write(&path, "").unwrap();
+        fs_err::write(&path, "").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
     }
 

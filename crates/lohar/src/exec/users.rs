@@ -177,8 +177,8 @@ audio:x:29:app
 
     fn with_files(check: impl FnOnce(&Path)) {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("passwd"), PASSWD).unwrap();
-        std::fs::write(dir.path().join("group"), GROUP).unwrap();
+        fs_err::write(dir.path().join("passwd"), PASSWD).unwrap();
+        fs_err::write(dir.path().join("group"), GROUP).unwrap();
         check(dir.path());
     }
 

@@ -127,7 +127,7 @@ fn command_line(spec: &MachineSpec, tsc_khz: Option<u64>) -> String {
     ];
     if spec.accelerator == Accelerator::Tcg {
         words.push("no_timer_check".to_owned());
-        words.push("tsc=unstable".to_owned());
+        words.push("tsc=reliable".to_owned());
         words.extend(tsc_khz.map(|khz| format!("tsc_early_khz={khz}")));
     }
     words.push("bhatti.guest=1".to_owned());

@@ -34,21 +34,36 @@ async fn a_hundred_megabytes_go_each_way_and_both_ways_at_once() {
 
     let out = long(line("head -c 100M /dev/zero"));
     let ran = machine.run(&out, b"").await;
-    assert_eq!((ran.stdout.len(), ran.stderr.len(), ran.exit.code), (SIZE, 0, 0));
+    assert_eq!(
+        (ran.stdout.len(), ran.stderr.len(), ran.exit.code),
+        (SIZE, 0, 0)
+    );
     assert!(ran.stdout.iter().all(|byte| *byte == 0));
 
     let sent = noise(SIZE);
     let sum = format!("{:x}  -\n", Sha256::digest(&sent));
-    let ran = machine.run(&with_stdin(long(command(&["sha256sum"]))), &sent).await;
+    let ran = machine
+        .run(&with_stdin(long(command(&["sha256sum"]))), &sent)
+        .await;
     assert_eq!((ran.text(), ran.exit.code), (sum, 0));
 
-    let ran = machine.run(&with_stdin(long(command(&["cat"]))), &sent).await;
+    let ran = machine
+        .run(&with_stdin(long(command(&["cat"]))), &sent)
+        .await;
     assert_eq!((ran.stdout.len(), ran.exit.code), (SIZE, 0));
     assert!(ran.stdout == sent, "the bytes are not those that were sent");
 
     // The command line's own pipes.
-    let ran = machine.daemon.cli_with(&["exec", NAME, "--", "cat"], &sent).await;
-    assert_eq!((ran.stdout.len(), ran.code), (SIZE, Some(0)), "{}", ran.errors());
+    let ran = machine
+        .daemon
+        .cli_with(&["exec", NAME, "--", "cat"], &sent)
+        .await;
+    assert_eq!(
+        (ran.stdout.len(), ran.code),
+        (SIZE, Some(0)),
+        "{}",
+        ran.errors()
+    );
     assert!(ran.stdout == sent, "the bytes are not those that were sent");
 
     machine.check_nothing_is_left().await;

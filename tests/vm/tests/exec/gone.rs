@@ -35,13 +35,17 @@ async fn no_process_is_left_when_the_client_is_gone() {
     machine.wait_for_processes(&pattern("1003.1"), 4).await;
 
     // A command that waits for input, and one whose output nobody took.
-    let started = client.exec_start(NAME, &with_stdin(line("echo ready; cat; sleep 1002.2"))).await;
+    let started = client
+        .exec_start(NAME, &with_stdin(line("echo ready; cat; sleep 1002.2")))
+        .await;
     let (mut input, mut output) = started.expect("it starts");
     stream::until(&mut output, "ready\n").await;
     input.stdin(b"more").await.expect("it reads");
     drop((input, output));
     machine.wait_for_processes(&pattern("1002.2"), 0).await;
-    let started = client.exec_start(NAME, &command(&["yes", "sleep 1002.3"])).await;
+    let started = client
+        .exec_start(NAME, &command(&["yes", "sleep 1002.3"]))
+        .await;
     let both = started.expect("it starts");
     machine.wait_for_processes("yes sleep 1002[.]3", 1).await;
     drop(both);
@@ -49,7 +53,9 @@ async fn no_process_is_left_when_the_client_is_gone() {
 
     // A command line that is killed.
     let text = stubborn("1002.4");
-    let mut cli = machine.daemon.cli_command(&["exec", NAME, "--", "sh", "-c", &text]);
+    let mut cli = machine
+        .daemon
+        .cli_command(&["exec", NAME, "--", "sh", "-c", &text]);
     let mut cli = cli.spawn().expect("bhatti starts");
     machine.wait_for_processes(&pattern("1002.4"), 4).await;
     cli.kill().await.expect("it can be killed");

@@ -18,9 +18,10 @@ async fn twenty_at_once_do_not_meet() {
     let machine = Machine::start().await;
     machine.sh("mkdir /tmp/here").await;
     // None ends before all are there.
-    let text = "touch /tmp/here/$$; while test $(ls /tmp/here | wc -l) -lt COUNT; do sleep 0.1; done; \
+    let text =
+        "touch /tmp/here/$$; while test $(ls /tmp/here | wc -l) -lt COUNT; do sleep 0.1; done; \
                 cat; echo NUMBER >&2; exit NUMBER"
-        .replace("COUNT", &AT_ONCE.to_string());
+            .replace("COUNT", &AT_ONCE.to_string());
     let runs = (0..AT_ONCE).map(|number| {
         let request = with_stdin(line(&text.replace("NUMBER", &number.to_string())));
         let stdin = vec![number as u8; 10_000 + number];
@@ -41,7 +42,10 @@ async fn twenty_at_once_do_not_meet() {
         let machine = &machine;
         async move {
             let stdin = vec![number as u8; 1000];
-            let ran = machine.daemon.cli_with(&["exec", NAME, "--", "sh", "-c", &text], &stdin).await;
+            let ran = machine
+                .daemon
+                .cli_with(&["exec", NAME, "--", "sh", "-c", &text], &stdin)
+                .await;
             assert_eq!(ran.code, Some(number as i32), "{ran:?}");
             assert_eq!(ran.stderr, format!("{number}\n").as_bytes());
             assert!(ran.stdout == stdin, "{number}: not what was sent");
@@ -64,7 +68,11 @@ async fn no_end_is_mistaken_for_another_and_the_dead_are_buried() {
         let machine = &machine;
         async move {
             let ran = machine.run(&request, b"").await;
-            assert_eq!((ran.exit.code, ran.exit.signal), (code, None), "{number}: {ran:?}");
+            assert_eq!(
+                (ran.exit.code, ran.exit.signal),
+                (code, None),
+                "{number}: {ran:?}"
+            );
         }
     });
     let mut runs = runs.buffer_unordered(ROWS);
@@ -73,7 +81,11 @@ async fn no_end_is_mistaken_for_another_and_the_dead_are_buried() {
     // Of 200 that die at once each is told its own way to die.
     let runs = iter(0..QUICK).map(|number| {
         let signal = [0, 9, 15, 6][number % 4];
-        let end = if signal == 0 { "exit 77".to_owned() } else { format!("kill -{signal} $$") };
+        let end = if signal == 0 {
+            "exit 77".to_owned()
+        } else {
+            format!("kill -{signal} $$")
+        };
         let request = line(&format!("(exit 3) & {end}"));
         let machine = &machine;
         async move {

@@ -1,0 +1,137 @@
+//! A domain of libvirt's, as a pure function of the machine.
+//!
+//! Libvirt has no devices of its own for `microvm`, so disk, port and entropy go through
+//! `qemu:commandline`, with the arguments that bhatti's own machines have.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use bhatti_vmm::machine::{Accelerator, MachineSpec, file};
+use bhatti_vmm::qemu::arguments;
+
+/// The XML of a domain.
+pub(crate) fn describe(
+    name: &str,
+    spec: &MachineSpec,
+    tsc_khz: Option<u64>,
+) -> anyhow::Result<String> {
+    let pairs = pairs(spec, tsc_khz)?;
+    let (kind, cpu) = match spec.accelerator {
+        Accelerator::Kvm => ("kvm", "host-passthrough"),
+        Accelerator::Tcg => ("qemu", "maximum"),
+    };
+    let append = pairs
+        .iter()
+        .find_map(|(flag, value)| (flag == "-append").then_some(value.as_str()))
+        .unwrap_or_default();
+    let devices = pairs.iter().filter(|(flag, value)| is_device(flag, value));
+    let devices: String = devices
+        .flat_map(|(flag, value)| [flag.clone(), at_home(value, &spec.dir)])
+        .map(|word| format!("    <qemu:arg value='{}'/>\n", escaped(&word)))
+        .collect();
+    let path = |path: &Path| escaped(&path.display().to_string());
+    Ok(format!(
+        "<domain type='{kind}' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+  <name>{}</name>
+  <memory unit='MiB'>{}</memory>
+  <vcpu>{}</vcpu>
+  <os>
+    <type arch='x86_64' machine='microvm'>hvm</type>
+    <kernel>{}</kernel>
+    <initrd>{}</initrd>
+    <cmdline>{}</cmdline>
+  </os>
+  <features><acpi/></features>
+  <cpu mode='{cpu}'/>
+  <on_poweroff>destroy</on_poweroff>
+  <on_reboot>destroy</on_reboot>
+  <on_crash>destroy</on_crash>
+  <devices>
+    <emulator>/usr/bin/qemu-system-x86_64</emulator>
+    <controller type='usb' model='none'/>
+    <memballoon model='none'/>
+  </devices>
+  <qemu:commandline>
+{devices}  </qemu:commandline>
+</domain>
+",
+        escaped(name),
+        spec.memory,
+        spec.cpus,
+        path(&spec.kernel),
+        path(&spec.initrd),
+        escaped(append),
+    ))
+}
+
+/// The command line of bhatti's own machines as flags with values.
+fn pairs(spec: &MachineSpec, tsc_khz: Option<u64>) -> anyhow::Result<Vec<(String, String)>> {
+    let words = arguments::build(spec, tsc_khz).into_iter();
+    let words: Vec<String> = words
+        .map(|word| word.into_string().ok().context("an argument is not text"))
+        .collect::<Result<_, _>>()?;
+    let pairs = words.windows(2).filter(|pair| {
+        pair[0].starts_with('-') && !pair[1].starts_with('-')
+    });
+    Ok(pairs
+        .map(|pair| (pair[0].clone(), pair[1].clone()))
+        .collect())
+}
+
+/// Whether libvirt is to pass it on. Memory, console and all else are its own.
+fn is_device(flag: &str, value: &str) -> bool {
+    match flag {
+        "-blockdev" | "-device" => true,
+        "-chardev" => value.starts_with("socket,id=agent,"),
+        "-object" => value.starts_with("rng-random,"),
+        _ => false,
+    }
+}
+
+/// Names of files in the machine's directory with that directory: libvirt starts QEMU elsewhere.
+fn at_home(value: &str, dir: &Path) -> String {
+    let home = dir.display();
+    value
+        .replace(
+            &format!("filename={}", file::DISK),
+            &format!("filename={home}/{}", file::DISK),
+        )
+        .replace(
+            &format!("path={}", file::AGENT_SOCKET),
+            &format!("path={home}/{}", file::AGENT_SOCKET),
+        )
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('\'', "&apos;")
+}
+
+#[cfg(test)]
+mod test {
+    use bhatti_types::size::{MemoryMb, Vcpus};
+    use bhatti_vmm::machine::{Accelerator, MachineSpec};
+
+    use super::describe;
+
+    #[test]
+    fn a_domain_has_the_devices_of_our_machines() {
+        let spec = MachineSpec {
+            data_dir: "dat_0000000000000001".parse().unwrap(),
+            sandbox: "sbx_0000000000000002".parse().unwrap(),
+            dir: "/tmp/bench/libvirt/o'neil".into(),
+            cpus: Vcpus::new(1).unwrap(),
+            memory: MemoryMb::new(512).unwrap(),
+            kernel: "/data/kits/k/vmlinux".into(),
+            initrd: "/data/kits/k/initrd".into(),
+            command_line: vec!["bhatti.hostname=libvirt".to_owned()],
+            disk: true,
+            nic: None,
+            accelerator: Accelerator::Tcg,
+            state: None,
+        };
+        insta::assert_snapshot!(describe("bhatti-bench-x", &spec, Some(2_596_130)).unwrap());
+    }
+}
