@@ -54,8 +54,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("xtask", &["bhatti-host", "bhatti-image"]),
 ];
 
-/// Crates that exist for tests, may see everything, and are nobody's dependency outside of tests.
-const FOR_TESTS: &[&str] = &["bhatti-testing", "vm-tests"];
+/// Crates that exist for tests and measurements, may see everything, and are nobody's dependency
+/// outside of tests.
+const FOR_TESTS: &[&str] = &["bhatti-bench", "bhatti-testing", "vm-tests"];
 
 struct Package {
     dependencies: BTreeSet<String>,

@@ -24,6 +24,8 @@ use crate::layout::Layout;
 
 /// Time for the probe guest to answer. Under a KVM that works it takes well under a second.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
+/// Time for a VMM whose sockets have closed to be gone.
+const END_LIMIT: Duration = Duration::from_secs(5);
 /// Memory of the probe guest.
 const PROBE_MEMORY_MB: u64 = 256;
 
@@ -208,9 +210,20 @@ async fn boot(vmm: &Arc<dyn Vmm>, spec: &MachineSpec) -> Result<(), Probe> {
             .await
             .map_err(|error| Probe::Refuted(error.to_string()))
     };
+    let ended = |log: &str| Probe::Refuted(format!("the probe guest's VMM ended: {log}"));
     let result = tokio::select! {
         result = answer => result.map(drop),
-        log = machine.ended() => Err(Probe::Refuted(format!("the probe guest's VMM ended: {log}"))),
+        log = machine.ended() => Err(ended(&log)),
+    };
+    let result = match result {
+        // Its sockets close a while before it is gone: that is what broke the conversation.
+        Err(Probe::Unclear(reason)) => {
+            match tokio::time::timeout(END_LIMIT, machine.ended()).await {
+                Ok(log) => Err(ended(&log)),
+                Err(_) => Err(Probe::Unclear(reason)),
+            }
+        }
+        other => other,
     };
     machine
         .kill()

@@ -236,7 +236,7 @@ async fn two_daemons_do_not_touch_each_others_machines_and_one_directory_has_one
     assert_eq!(second.code, Some(1), "{second:?}");
     let told = second.errors();
     assert!(told.contains("error: "), "{told}");
-    assert!(told.contains("another daemon"), "{told}");
+    assert!(told.contains("already running"), "{told}");
     assert_eq!(machines(&one).await, of_one);
     dev.sh("true").await;
 

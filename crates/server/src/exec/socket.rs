@@ -104,12 +104,15 @@ async fn carry_with(
 
 /// Tells that a command was not started.
 ///
-/// What a shell would answer with an exit code is answered so here: the reason on standard error,
-/// then the code.
+/// What a shell would answer with an exit code of its own (127 not found, 126 not executable) is
+/// answered so here: the reason on standard error, then the code. All else is an error.
 pub(crate) async fn refuse(socket: WebSocket, error: ApiError, request: &RequestId) {
     let (mut sink, mut source) = socket.split();
     let last = match &error {
-        ApiError::Engine(EngineError::Guest { message, exit_code }) => {
+        ApiError::Engine(EngineError::Guest {
+            message,
+            exit_code: exit_code @ (126 | 127),
+        }) => {
             let said = Bytes::from(format!("{message}\n"));
             if send_chunks(&mut sink, CHANNEL_STDERR, &said).await.is_err() {
                 return;

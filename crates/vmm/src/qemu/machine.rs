@@ -17,6 +17,8 @@ use crate::machine::{AgentStream, Machine, RunState, file};
 
 /// Time for a control command. `stop` waits for the disk to drain.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
+/// Time for a process whose sockets have closed to be gone.
+const GONE_LIMIT: Duration = Duration::from_secs(5);
 /// Time for a killed process to be gone.
 const KILL_LIMIT: Duration = Duration::from_secs(30);
 /// How much of the log's end is told, in bytes.
@@ -61,7 +63,21 @@ impl QemuMachine {
                     action: "open its control socket",
                     limit,
                 })??;
-        let qmp = Qmp::negotiate(stream, limit).await?;
+        let qmp = match Qmp::negotiate(stream, limit).await {
+            Ok(qmp) => qmp,
+            Err(error @ VmmError::Control(_)) => {
+                // It opens its sockets before it looks at its accelerator.
+                let gone = tokio::time::timeout(GONE_LIMIT, process.ended()).await;
+                return Err(match gone {
+                    Ok(()) => VmmError::Ended {
+                        action: "start",
+                        log: log_end(&dir),
+                    },
+                    Err(_) => error,
+                });
+            }
+            Err(error) => return Err(error),
+        };
         Ok(Self { dir, process, qmp })
     }
 
@@ -86,8 +102,7 @@ impl QemuMachine {
             .await
         {
             Err(VmmError::Control(source)) => {
-                // The socket closes a moment before the process is gone.
-                let gone = tokio::time::timeout(Duration::from_secs(1), self.process.ended());
+                let gone = tokio::time::timeout(GONE_LIMIT, self.process.ended());
                 match gone.await {
                     Ok(()) => Err(self.over(command)),
                     Err(_) => Err(VmmError::Control(source)),

@@ -96,10 +96,14 @@ impl Machine {
     }
 
     /// Standard output of a shell line that has to succeed, without the last line's end.
-    pub(crate) async fn sh(&self, text: &str) -> String {
-        let ran = self.run(&line(text), b"").await;
-        assert_eq!(ran.exit.code, 0, "{text}: {ran:?}");
-        ran.text().trim_end().to_owned()
+    #[track_caller]
+    pub(crate) fn sh(&self, text: &str) -> impl Future<Output = String> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let ran = self.run(&line(text), b"").await;
+            assert_eq!(ran.exit.code, 0, "{caller}: {text}: {ran:?}");
+            ran.text().trim_end().to_owned()
+        }
     }
 
     /// The processes whose command line holds `mark`, one a line.
