@@ -3,7 +3,7 @@
 //! | to do this | run | in |
 //! |---|---|---|
 //! | have a daemon with a machine in it | `cargo xtask quickstart` | [`quickstart`] |
-//! | check everything, as CI does | `cargo xtask test` | [`test`] |
+//! | check everything, as CI does | `cargo xtask test` | [`mod@test`] |
 //! | build the guest kit | `cargo xtask guest-kit` | [`guest_kit`] |
 //! | build the image `base` | `cargo xtask base-image` | [`base_image`] |
 //! | install what the host lacks | `cargo xtask packages` | [`packages`] |

@@ -189,10 +189,13 @@ async fn answers_hold_every_byte_and_every_end() {
 #[tokio::test]
 async fn lines_come_as_they_are_written() {
     let machine = Machine::start().await;
-    machine.sh("mkfifo /tmp/gate").await;
+    // One for each time: a reader that comes back quickly still sees the writer from before.
+    machine
+        .sh("mkfifo /tmp/gate-1 /tmp/gate-2 /tmp/gate-3")
+        .await;
 
     // The first line is there while the command waits for the gate.
-    let request = line("echo one; read -r word < /tmp/gate; echo $word");
+    let request = line("echo one; read -r word < /tmp/gate-1; echo $word");
     let mut answer = post(&machine, NDJSON, &request).await;
     let first = answer.piece().await.expect("the answer goes on");
     let first = event(
@@ -207,7 +210,7 @@ async fn lines_come_as_they_are_written() {
             data_base64: None
         }
     );
-    machine.sh("echo two > /tmp/gate").await;
+    machine.sh("echo two > /tmp/gate-1").await;
     let rest = String::from_utf8(answer.rest().await).expect("JSON is UTF-8");
     let rest: Vec<_> = rest.lines().map(event).collect();
     let (stdout, _, end) = joined(rest);
@@ -223,7 +226,7 @@ async fn lines_come_as_they_are_written() {
 
     // A character of which one half is written later stays whole.
     let request = line(
-        r"printf 'a\303'; read -r word < /tmp/gate; printf '\274b'; read -r word < /tmp/gate; printf '\342\202'",
+        r"printf 'a\303'; read -r word < /tmp/gate-2; printf '\274b'; read -r word < /tmp/gate-3; printf '\342\202'",
     );
     let mut answer = post(&machine, NDJSON, &request).await;
     let first = answer.piece().await.expect("the answer goes on");
@@ -239,7 +242,7 @@ async fn lines_come_as_they_are_written() {
             data_base64: None
         }
     );
-    machine.sh("echo go > /tmp/gate").await;
+    machine.sh("echo go > /tmp/gate-2").await;
     let second = answer.piece().await.expect("the answer goes on");
     let second = event(
         std::str::from_utf8(&second)
@@ -253,7 +256,7 @@ async fn lines_come_as_they_are_written() {
             data_base64: None
         }
     );
-    machine.sh("echo go > /tmp/gate").await;
+    machine.sh("echo go > /tmp/gate-3").await;
     let rest = String::from_utf8(answer.rest().await).expect("JSON is UTF-8");
     let (stdout, _, _) = joined(rest.lines().map(event).collect());
     assert_eq!(stdout, b"\xe2\x82");

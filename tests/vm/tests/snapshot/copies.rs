@@ -14,7 +14,7 @@ use futures::future::join_all;
 use crate::files::{digests, dir};
 
 /// Age of a checkpoint at which a clock that was not set would stand out.
-const AGE: Duration = Duration::from_secs(10);
+const AGE: Duration = Duration::from_secs(6);
 /// SIGTERM.
 const TERM: i32 = 15;
 

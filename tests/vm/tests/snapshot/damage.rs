@@ -1,8 +1,11 @@
 //! Checkpoints that somebody or something has damaged.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use bhatti_client::error::{Error, Refusal};
+use bhatti_client::error::Error;
+use bhatti_host::files::{clone_file, data_extents};
 use bhatti_testing::daemon::Daemon;
 use bhatti_testing::guest::Guest;
 use bhatti_testing::witness;
@@ -22,6 +25,13 @@ enum Damage {
     Delete,
 }
 
+fn read(file: &File, at: u64, len: u64) -> Vec<u8> {
+    let mut bytes = vec![0; len as usize];
+    file.read_exact_at(&mut bytes, at)
+        .expect("the file is read");
+    bytes
+}
+
 /// The file of a checkpoint whose name begins with `what`.
 fn file(dir: &Path, what: &str) -> PathBuf {
     let name = names(dir).into_iter().find(|name| name.starts_with(what));
@@ -29,23 +39,27 @@ fn file(dir: &Path, what: &str) -> PathBuf {
 }
 
 fn inflict(path: &Path, damage: Damage) {
-    let whole = fs_err::read(path).expect("the file is there");
+    let file = fs_err::OpenOptions::new().read(true).write(true).open(path);
+    let file = file.expect("the file can be written").into_file();
     match damage {
         Damage::Flip => {
             // A byte of content: what is zero may be a hole that nobody keeps.
-            let middle = whole.len() / 2;
-            let place = whole[middle..].iter().position(|byte| *byte != 0);
-            let place = middle + place.expect("the second half is not empty");
-            let file = fs_err::OpenOptions::new().write(true).open(path);
-            let file = file.expect("the file can be written").into_file();
-            let byte = [whole[place] ^ 1];
-            std::os::unix::fs::FileExt::write_all_at(&file, &byte, place as u64)
+            let extents = data_extents(&file).expect("the file is mapped");
+            let extent = &extents[extents.len() / 2];
+            let bytes = read(&file, extent.start, extent.end - extent.start);
+            let place = bytes.iter().rposition(|byte| *byte != 0);
+            let place = place.expect("there is something in it");
+            file.write_all_at(&[bytes[place] ^ 1], extent.start + place as u64)
                 .expect("a byte is written");
         }
-        Damage::Truncate => fs_err::write(path, &whole[..whole.len() / 2]).expect("it is written"),
+        Damage::Truncate => {
+            let len = file.metadata().expect("the file is there").len();
+            file.set_len(len / 2).expect("the file is cut");
+        }
         Damage::Garble => {
-            let garbage: Vec<u8> = whole.iter().map(|byte| byte ^ 0xA5).collect();
-            fs_err::write(path, garbage).expect("it is written");
+            let len = file.metadata().expect("the file is there").len();
+            let garbage: Vec<u8> = read(&file, 0, len).iter().map(|byte| byte ^ 0xA5).collect();
+            file.write_all_at(&garbage, 0).expect("it is written");
         }
         Damage::Delete => fs_err::remove_file(path).expect("it is deleted"),
     }
@@ -77,7 +91,7 @@ async fn a_damaged_checkpoint_is_refused_and_leaves_nothing_behind() {
         let path = file(&dir, what);
         let kept = daemon.home().join("kept");
         fs_err::rename(&path, &kept).expect("the file can be put aside");
-        fs_err::copy(&kept, &path).expect("the file can be copied");
+        clone_file(&kept, &path).expect("the file can be copied");
         inflict(&path, damage);
         daemon.serve(&[]).await;
 

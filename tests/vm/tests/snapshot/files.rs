@@ -1,10 +1,10 @@
 //! A checkpoint's files, as seen from outside.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use bhatti_api::snapshot::Snapshot;
+use bhatti_host::files::sparse_digest;
 use bhatti_testing::daemon::Daemon;
 
 /// Where a checkpoint lies.
@@ -13,21 +13,10 @@ pub(crate) fn dir(daemon: &Daemon, snapshot: &Snapshot) -> PathBuf {
 }
 
 /// What each file in a directory holds.
-pub(crate) fn digests(dir: &Path) -> BTreeMap<String, blake3::Hash> {
-    let mut digests = BTreeMap::new();
-    for name in names(dir) {
-        let mut file = fs_err::File::open(dir.join(&name)).expect("the file is there");
-        let mut hasher = blake3::Hasher::new();
-        let mut piece = vec![0; 1 << 20];
-        loop {
-            let read = file.read(&mut piece).expect("the file is read");
-            if read == 0 {
-                break;
-            }
-            hasher.update(&piece[..read]);
-        }
-        digests.insert(name, hasher.finalize());
-    }
+pub(crate) fn digests(dir: &Path) -> BTreeMap<String, String> {
+    let digest = |name: &String| sparse_digest(&dir.join(name)).expect("the file is read");
+    let names = names(dir).into_iter();
+    let digests: BTreeMap<_, _> = names.map(|name| (name.clone(), digest(&name))).collect();
     assert!(!digests.is_empty(), "{} is empty", dir.display());
     digests
 }
