@@ -70,7 +70,7 @@ pub struct Sandbox {
     /// Labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// User that commands run as, if it is not the image's own.
+    /// User that commands run as, from the image if none was asked for; root if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// The checkpoint it was resumed from, by name.

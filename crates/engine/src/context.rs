@@ -13,6 +13,7 @@ use bhatti_types::id::DataDirId;
 use bhatti_types::size::MemoryMb;
 use bhatti_vmm::machine::{Accelerator, Vmm};
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use crate::accelerator::Accelerators;
 use crate::error::Error;
@@ -85,6 +86,7 @@ impl Context {
     ) -> Result<T, Error> {
         let store = self.store.clone();
         Self::blocking(move || query(&store))
+            .instrument(tracing::debug_span!("database"))
             .await?
             .map_err(Error::from)
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bhatti_guest::exec::{Command, Exec};
+use bhatti_guest::link::Link;
 use bhatti_host::files;
 use bhatti_host::lock::{DirLock, LockError};
 use bhatti_image::catalog::Catalog;
@@ -23,6 +24,7 @@ use bhatti_vmm::machine::Vmm;
 use bhatti_vmm::qemu::launcher::Qemu;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
 use crate::accelerator::Accelerators;
 use crate::config::EngineConfig;
@@ -274,7 +276,8 @@ impl Engine {
             return Err(error);
         }
         let (made, result) = oneshot::channel();
-        actor.spawn(|actor| actor.make(kind, material, made));
+        let span = tracing::Span::current();
+        actor.spawn(|actor| actor.make(kind, material, made, span));
         result.await.map_err(Error::internal)?
     }
 
@@ -340,8 +343,16 @@ impl Engine {
 
     /// Runs a command, waking the sandbox if need be. Dropping the [`Exec`] kills the command.
     pub async fn exec(&self, caller: &Caller, key: &str, exec: NewExec) -> Result<Exec, Error> {
-        let link = self.find(caller, key)?.wake().await?;
-        Ok(link.exec(&command(exec)).await?)
+        let link = self.awake(caller, key).await?;
+        let start = tracing::debug_span!("start-command");
+        Ok(link.exec(&command(exec)).instrument(start).await?)
+    }
+
+    /// The link of a sandbox, which is woken if need be.
+    async fn awake(&self, caller: &Caller, key: &str) -> Result<Link, Error> {
+        let handle = self.find(caller, key)?;
+        let wake = tracing::debug_span!("wake");
+        handle.wake().instrument(wake).await
     }
 
     /// Starts a command and leaves it running.
@@ -352,7 +363,7 @@ impl Engine {
         exec: NewExec,
         output_file: Option<String>,
     ) -> Result<DetachedView, Error> {
-        let link = self.find(caller, key)?.wake().await?;
+        let link = self.awake(caller, key).await?;
         let detached = link
             .exec_detached(&command(exec), output_file.as_deref())
             .await?;
@@ -510,7 +521,7 @@ impl Engine {
         }
         self.ctx
             .tasks
-            .spawn(request)
+            .spawn(request.in_current_span())
             .await
             .map_err(Error::internal)?
     }

@@ -36,7 +36,7 @@ pub struct SandboxView {
     pub image: ImageName,
     /// Labels.
     pub labels: Labels,
-    /// User that commands run as, if not the image's own.
+    /// User that commands run as, from the image if none was asked for; root if missing.
     pub run_as: Option<String>,
     /// The checkpoint it was resumed from.
     pub resumed_from: Option<SnapshotName>,

@@ -60,7 +60,7 @@ pub struct SnapshotRow {
     pub env: Env,
     /// Labels.
     pub labels: Labels,
-    /// User that commands run as, if not the image's own.
+    /// User that commands run as, from the image if none was asked for; root if missing.
     pub run_as: Option<String>,
     /// Directory that commands start in, if it is not their user's home.
     pub workdir: Option<String>,

@@ -166,21 +166,35 @@ impl Guest {
         self.sh("cat /proc/sys/kernel/random/boot_id").await
     }
 
+    /// What its clock says, and what the host's said before and after.
+    async fn clock(&self) -> (Duration, Duration, Duration) {
+        let before = since_epoch();
+        let told = self.sh("date +%s.%N").await;
+        let after = since_epoch();
+        let seconds: f64 = told.parse().expect("date gives a number");
+        (Duration::from_secs_f64(seconds), before, after)
+    }
+
     /// Holds the guest's clock against the host's.
     ///
     /// # Panics
     /// If it is off by more than two seconds.
     pub async fn check_clock(&self) {
-        let before = since_epoch();
-        let told = self.sh("date +%s.%N").await;
-        let after = since_epoch();
-        let seconds: f64 = told.parse().expect("date gives a number");
-        let found = Duration::from_secs_f64(seconds);
+        let (found, before, after) = self.clock().await;
         assert!(
             found + CLOCK_LIMIT >= before && found <= after + CLOCK_LIMIT,
             "{}: its clock says {found:?}, the host's {before:?} to {after:?}",
             self.name
         );
+    }
+
+    /// How far its clock is behind the host's, at least.
+    ///
+    /// # Panics
+    /// If it does not say.
+    pub async fn clock_lag(&self) -> Duration {
+        let (found, before, _) = self.clock().await;
+        before.saturating_sub(found)
     }
 }
 

@@ -89,7 +89,7 @@ async fn a_small_and_a_large_machine_have_what_was_asked_for() {
         assert_eq!(large.sh(&format!("taskset -c {cpu} echo {cpu}")).await, cpu);
     }
     large
-        .sh("head -c 1500M /dev/zero > /dev/shm/much && rm /dev/shm/much")
+        .sh("head -c 500M /dev/zero > /dev/shm/much && rm /dev/shm/much")
         .await;
     large
         .sh("fallocate -l 2500M /var/tmp/much && rm /var/tmp/much")

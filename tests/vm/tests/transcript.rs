@@ -148,8 +148,12 @@ async fn shown(daemon: &Daemon) {
         );
         assert_eq!(sandbox.accelerator.as_deref(), Some("tcg"));
         assert_eq!(
-            (&sandbox.reason, &sandbox.stopped_at, &sandbox.user),
-            (&None, &None, &None)
+            (
+                &sandbox.reason,
+                &sandbox.stopped_at,
+                sandbox.user.as_deref()
+            ),
+            (&None, &None, Some("lohar"))
         );
         let created: Result<jiff::Timestamp, _> = sandbox.created_at.parse();
         assert!(created.is_ok(), "{sandbox:?}");

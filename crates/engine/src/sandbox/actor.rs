@@ -16,6 +16,7 @@ use bhatti_types::id::{SandboxId, UserId};
 use bhatti_types::name::SandboxName;
 use bhatti_types::state::Status;
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{Instrument as _, Span};
 
 use super::directory::Directory;
 use super::work::{Material, Work};
@@ -43,8 +44,15 @@ pub(crate) struct Handle {
     pub(crate) id: SandboxId,
     pub(crate) user: UserId,
     pub(crate) name: SandboxName,
-    requests: mpsc::Sender<Message>,
+    requests: mpsc::Sender<Asked>,
     published: watch::Receiver<Published>,
+}
+
+/// A message, and the span of who sent it: the work is done in the task, and shown under the
+/// request.
+struct Asked {
+    message: Message,
+    span: Span,
 }
 
 enum Message {
@@ -134,8 +142,12 @@ impl Handle {
             kind: crate::error::Kind::Sandbox,
             name: self.now().view.name.to_string(),
         };
+        let asked = Asked {
+            message: message(reply),
+            span: Span::current(),
+        };
         self.requests
-            .send(message(reply))
+            .send(asked)
             .await
             .map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
@@ -154,7 +166,7 @@ pub(crate) struct Actor {
     work: Work,
     /// Until it is given away.
     handle: Option<Handle>,
-    requests: mpsc::Receiver<Message>,
+    requests: mpsc::Receiver<Asked>,
     published: watch::Sender<Published>,
     directory: Arc<Directory>,
 }
@@ -217,15 +229,17 @@ impl Actor {
         });
     }
 
-    /// Makes the sandbox by a plan, tells `made` how that went, and goes on if it went well.
+    /// Makes the sandbox by a plan, tells `made` how that went, and goes on if it went well. Only
+    /// the plan belongs to the request that asked for it, by its span.
     pub(crate) async fn make(
         mut self,
         kind: PlanKind,
         material: Material,
         made: oneshot::Sender<Result<SandboxView, Error>>,
+        asked_in: Span,
     ) {
         self.work.material = material;
-        let result = self.work.run(kind).await;
+        let result = self.work.run(kind).instrument(asked_in).await;
         self.work.material = Material::None;
         // In either case the caller may have gone away; the sandbox is there or not all the same.
         match result {
@@ -257,8 +271,8 @@ impl Actor {
                 log = ended => self.machine_ended(&log).await,
                 message = self.requests.recv() => match message {
                     None => return,
-                    Some(message) => {
-                        if self.handle(message).await == Life::Over {
+                    Some(Asked { message, span }) => {
+                        if self.handle(message).instrument(span).await == Life::Over {
                             return;
                         }
                     }

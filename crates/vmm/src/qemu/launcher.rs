@@ -11,6 +11,7 @@ use bhatti_host::process::{self, Detached, Process, ProcessId};
 use bhatti_host::{facts, files};
 use bhatti_types::id::DataDirId;
 use serde_json::json;
+use tracing::Instrument as _;
 
 use super::arguments;
 use super::machine::{self, QemuMachine};
@@ -60,9 +61,13 @@ impl Qemu {
             },
             _ => VmmError::Start(source),
         })?;
-        let machine = QemuMachine::connect(spec.dir.clone(), process, START_LIMIT).await?;
+        let machine = QemuMachine::connect(spec.dir.clone(), process, START_LIMIT)
+            .instrument(tracing::debug_span!("vmm-connect"))
+            .await?;
         if let Some(state) = &spec.state {
-            load(&machine, state).await?;
+            load(&machine, state)
+                .instrument(tracing::debug_span!("vmm-load"))
+                .await?;
         }
         Ok(Arc::new(machine))
     }

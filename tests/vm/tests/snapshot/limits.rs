@@ -1,5 +1,7 @@
 //! Names and numbers of checkpoints.
 
+use std::time::Duration;
+
 use bhatti_api::user::CreateUser;
 use bhatti_client::client::Client;
 use bhatti_client::error::Error;
@@ -7,6 +9,9 @@ use bhatti_client::token::BearerToken;
 use bhatti_testing::daemon::Daemon;
 use bhatti_testing::guest::Guest;
 use bhatti_testing::witness;
+
+/// How far a clock may be off that has just been set in a guest.
+const CLOCK_TOLERANCE: Duration = Duration::from_millis(250);
 
 /// The status of a call that must be refused, and what it says.
 #[track_caller]
@@ -32,13 +37,19 @@ async fn names_are_taken_once_and_an_ordinary_user_has_five_checkpoints() {
     let client = Client::new(admin.endpoint().clone(), Some(token));
     let dev = Guest::create(client.clone(), "dev").await;
     let captured = witness::start(&dev).await;
+    let mut stalls = Duration::ZERO;
     for n in 1..=5 {
         let taken = dev.checkpoint(&format!("cp-{n}")).await;
-        taken.unwrap_or_else(|error| panic!("cp-{n}: {error:?}"));
+        let taken = taken.unwrap_or_else(|error| panic!("cp-{n}: {error:?}"));
+        stalls += Duration::from_millis(taken.stall_ms);
     }
     assert_eq!(daemon.inventory().await.snapshots.len(), 5);
     // The moments it stood still have not put its clock back.
-    dev.check_clock().await;
+    let lag = dev.clock_lag().await;
+    assert!(
+        lag < CLOCK_TOLERANCE.max(stalls / 2),
+        "its clock is {lag:?} behind after standing still for {stalls:?}"
+    );
 
     let (status, message) = refused(dev.checkpoint("cp-6").await);
     assert_eq!(status, 429, "{message}");
