@@ -34,7 +34,8 @@ pub(crate) async fn run(
 
     let mut failed = Vec::new();
     if lints == Lints::Check {
-        let format = ["fmt", "--all", "--check"];
+        // The names of the files will do; `cargo fmt` shows what it would do by doing it.
+        let format = ["fmt", "--all", "--", "--check", "--files-with-diff"];
         check(environment, "formatting", &format, &mut failed).await;
         let clippy = [
             "clippy",

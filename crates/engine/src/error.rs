@@ -289,9 +289,15 @@ impl From<ImageError> for Error {
                 message: error.to_string(),
                 hint: Some("run the newer bhatti that wrote it".to_owned()),
             },
-            ImageError::Manifest | ImageError::File { .. } => {
-                Self::failed("the stored memory or disk is damaged", error)
-            }
+            ImageError::Manifest | ImageError::File { .. } => Self::Failed {
+                message: "the stored memory or disk is damaged".to_owned(),
+                hint: Some(
+                    "it can't be gone on from: delete the snapshot, or boot a sandbox from its \
+                     disk with `bhatti start --force`"
+                        .to_owned(),
+                ),
+                source: Some(Box::new(error)),
+            },
         }
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bhatti_proto::codec::{self, MAX_MESSAGE, MAX_REQUEST, MessageReader, ReadError};
 use bhatti_proto::message::{
-    Detach, Exec as ExecMessage, Identity as IdentityMessage, Ping, PowerOff, Reply, Request,
-    Status, Stdin, Sync, Variable, reply, request,
+    Clock, Detach, Exec as ExecMessage, Identity as IdentityMessage, Ping, PowerOff, Reply,
+    Request, Status, Stdin, Sync, Variable, reply, request,
 };
 use bhatti_proto::mux::{MAX_FRAME_BODY, MAX_STREAMS};
 use bhatti_types::env::Env;
@@ -121,6 +121,12 @@ impl Link {
         };
         self.done("take its identity", request::Op::Identity(message), limit)
             .await
+    }
+
+    /// Sets the guest's wall clock, in nanoseconds since 1970.
+    pub async fn set_clock(&self, unix_nanos: u64, limit: Duration) -> Result<(), CallError> {
+        let op = request::Op::Clock(Clock { unix_nanos });
+        self.done("set its clock", op, limit).await
     }
 
     /// Flushes the guest's file systems to their disks.

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bhatti_proto::message::{AgentHello, Identity, StatusReply};
@@ -32,7 +31,6 @@ struct Inner {
     /// Held while an identity is taken: two at once would mix. Counts them.
     generation: tokio::sync::Mutex<u64>,
     last_generation: Mutex<u64>,
-    streams: AtomicU32,
     since: Instant,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -56,7 +54,6 @@ impl Agent {
                 defaults: Mutex::default(),
                 generation: tokio::sync::Mutex::default(),
                 last_generation: Mutex::default(),
-                streams: AtomicU32::new(0),
                 since: Instant::now(),
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),
@@ -105,14 +102,6 @@ impl Agent {
         self.inner.tasks.spawn(task);
     }
 
-    /// Counts a stream for as long as the guard lives.
-    pub(crate) fn count_stream(&self) -> StreamCount {
-        self.inner.streams.fetch_add(1, Ordering::Relaxed);
-        StreamCount {
-            agent: self.clone(),
-        }
-    }
-
     /// Becomes the machine that the identity describes, one identity after the other.
     pub(crate) async fn take_identity(&self, identity: Identity) -> Result<(), SystemError> {
         let mut generation = self.inner.generation.lock().await;
@@ -139,25 +128,15 @@ impl Agent {
         Ok(())
     }
 
-    pub(crate) fn status(&self) -> StatusReply {
+    /// How it goes, `streams` being those of the link that asks.
+    pub(crate) fn status(&self, streams: u32) -> StatusReply {
         StatusReply {
             rss_bytes: resident_bytes(),
             uptime_ms: self.inner.since.elapsed().as_millis() as u64,
             running: self.inner.registry.running() as u32,
-            streams: self.inner.streams.load(Ordering::Relaxed),
+            streams,
             generation: *lock(&self.inner.last_generation),
         }
-    }
-}
-
-/// Counts one stream.
-pub(crate) struct StreamCount {
-    agent: Agent,
-}
-
-impl Drop for StreamCount {
-    fn drop(&mut self) {
-        self.agent.inner.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -18,6 +18,7 @@ pub struct FakeSystem {
 struct State {
     identities: Vec<Identity>,
     syncs: u32,
+    clock: Option<u64>,
     refuse_identity: bool,
 }
 
@@ -41,6 +42,11 @@ impl FakeSystem {
         self.state().syncs
     }
 
+    /// The time its clock was last set to, in nanoseconds since 1970.
+    pub fn clock(&self) -> Option<u64> {
+        self.state().clock
+    }
+
     /// From now on, refuses identities or takes them again.
     pub fn refuse_identity(&self, refuse: bool) {
         self.state().refuse_identity = refuse;
@@ -58,6 +64,11 @@ impl FakeSystem {
 }
 
 impl System for FakeSystem {
+    fn set_clock(&self, unix_nanos: u64) -> Result<(), SystemError> {
+        self.state().clock = Some(unix_nanos);
+        Ok(())
+    }
+
     fn take_identity(&self, identity: &Identity, _generation: u64) -> Result<(), SystemError> {
         let mut state = self.state();
         if state.refuse_identity {

@@ -26,12 +26,7 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 
 /// Serves a stream that the daemon has opened, in a task of its own.
 pub(crate) fn start(agent: &Agent, stream: Stream, probe: Probe) {
-    let count = agent.count_stream();
-    let task = serve(agent.clone(), stream, probe);
-    agent.spawn(async move {
-        task.await;
-        drop(count);
-    });
+    agent.spawn(serve(agent.clone(), stream, probe));
 }
 
 async fn serve(agent: Agent, stream: Stream, probe: Probe) {
@@ -59,9 +54,16 @@ async fn serve(agent: Agent, stream: Stream, probe: Probe) {
             probe.is_up().await;
             agent.system().power_off();
         }
+        Some(request::Op::Clock(clock)) => {
+            answer(stream, set_clock(&agent, clock.unix_nanos)).await
+        }
         Some(request::Op::Ping(_)) => answer(stream, Reply::done()).await,
         Some(request::Op::Status(_)) => {
-            answer(stream, Reply::new(reply::Op::Status(agent.status()))).await;
+            answer(
+                stream,
+                Reply::new(reply::Op::Status(agent.status(probe.streams()))),
+            )
+            .await;
         }
         None => {
             let text = "the guest's agent does not know this operation";
@@ -79,6 +81,13 @@ async fn answer(mut stream: Stream, reply: Reply) {
 
 async fn identify(agent: &Agent, identity: Identity) -> Reply {
     match agent.take_identity(identity).await {
+        Ok(()) => Reply::done(),
+        Err(error) => Reply::refused(RefusalKind::Failed, format!("{error}: {}", error.source)),
+    }
+}
+
+fn set_clock(agent: &Agent, unix_nanos: u64) -> Reply {
+    match agent.system().set_clock(unix_nanos) {
         Ok(()) => Reply::done(),
         Err(error) => Reply::refused(RefusalKind::Failed, format!("{error}: {}", error.source)),
     }

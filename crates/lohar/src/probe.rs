@@ -4,15 +4,19 @@
 //! the command, a lost link does not. The task that drives the link answers probes only between
 //! two good turns, and never again once the link is lost.
 
+use std::sync::Arc;
+
 use tokio::sync::{mpsc, oneshot};
 
 /// Probes that may wait for an answer; more wait for room.
 const WAITING: usize = 16;
 
-/// Asks whether the link is up.
+/// Asks whether the link is up. Each stream has one.
 #[derive(Debug, Clone)]
 pub(crate) struct Probe {
     questions: mpsc::Sender<oneshot::Sender<()>>,
+    /// Counts the probes, and so the streams.
+    streams: Arc<()>,
 }
 
 /// Answers probes.
@@ -23,10 +27,20 @@ pub(crate) struct Answers {
 
 pub(crate) fn channel() -> (Probe, Answers) {
     let (sender, questions) = mpsc::channel(WAITING);
-    (Probe { questions: sender }, Answers { questions })
+    let probe = Probe {
+        questions: sender,
+        streams: Arc::default(),
+    };
+    (probe, Answers { questions })
 }
 
 impl Probe {
+    /// How many streams of this link are open.
+    pub(crate) fn streams(&self) -> u32 {
+        // One is held by the task that drives the link.
+        Arc::strong_count(&self.streams).saturating_sub(1) as u32
+    }
+
     /// Whether the link is up. What was written before has then been handed to the transport, as
     /// far as that took it.
     pub(crate) async fn is_up(&self) -> bool {

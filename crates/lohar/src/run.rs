@@ -165,6 +165,13 @@ impl System for Guest {
         Ok(())
     }
 
+    fn set_clock(&self, unix_nanos: u64) -> Result<(), SystemError> {
+        clock::set(unix_nanos).map_err(|source| SystemError {
+            what: "set the clock",
+            source,
+        })
+    }
+
     fn sync(&self) {
         nix::unistd::sync();
     }

@@ -23,6 +23,9 @@ pub trait System: Send + Sync + std::fmt::Debug {
     /// Blocking; an error leaves the rest of the identity taken as far as possible.
     fn take_identity(&self, identity: &Identity, generation: u64) -> Result<(), SystemError>;
 
+    /// Sets the wall clock, in nanoseconds since 1970.
+    fn set_clock(&self, unix_nanos: u64) -> Result<(), SystemError>;
+
     /// Writes all file systems to their disks. Blocking.
     fn sync(&self);
 

@@ -35,7 +35,7 @@ pub struct AgentHello {
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Request {
     /// What is asked for. Missing if the agent is older than the operation.
-    #[prost(oneof = "request::Op", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "request::Op", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub op: Option<request::Op>,
 }
 
@@ -65,6 +65,9 @@ pub mod request {
         /// Say how it goes.
         #[prost(message, tag = "7")]
         Status(super::Status),
+        /// Set the clock.
+        #[prost(message, tag = "8")]
+        Clock(super::Clock),
     }
 }
 
@@ -160,6 +163,15 @@ pub struct Sync {}
 /// Asks for an orderly power-off.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct PowerOff {}
+
+/// Sets the guest's wall clock, which has stood still as long as its vCPUs. The answer is
+/// [`Done`].
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Clock {
+    /// Nanoseconds since 1970.
+    #[prost(uint64, tag = "1")]
+    pub unix_nanos: u64,
+}
 
 /// Asks for a sign of life.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]

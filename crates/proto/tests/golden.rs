@@ -7,8 +7,9 @@ use std::fmt::Write as _;
 
 use bhatti_proto::hello::{Greeting, Kind, Nonce};
 use bhatti_proto::message::{
-    AgentHello, Control, Detach, Detached, Exec, Exited, Identity, Ping, PowerOff, RefusalKind,
-    Reply, Request, Started, Status, StatusReply, Stdin, Sync, Variable, control, reply, request,
+    AgentHello, Clock, Control, Detach, Detached, Exec, Exited, Identity, Ping, PowerOff,
+    RefusalKind, Reply, Request, Started, Status, StatusReply, Stdin, Sync, Variable, control,
+    reply, request,
 };
 use bhatti_proto::version::PROTOCOL;
 use bytes::Bytes;
@@ -120,6 +121,12 @@ fn current() -> String {
             request(request::Op::PowerOff(PowerOff {})),
         ),
         ("request.ping", request(request::Op::Ping(Ping {}))),
+        (
+            "request.clock",
+            request(request::Op::Clock(Clock {
+                unix_nanos: 1_800_000_000_000_000_000,
+            })),
+        ),
         ("request.status", request(request::Op::Status(Status {}))),
         (
             "control.signal",

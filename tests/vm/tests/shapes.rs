@@ -46,7 +46,8 @@ async fn a_small_and_a_large_machine_have_what_was_asked_for() {
     ];
     let told = daemon.cli(&small).await.success();
     assert_eq!(told, "sandbox/small created (1 vCPU, 256 MB)\n");
-    let large = "create --name large --memory 4096 --cpus 2 --disk-size 4096 --label tier=1";
+    let large = "create --name large --memory 4096 --cpus 2 --disk-size 4096 --label tier=1 \
+                 --env STAGE=test,A=1 --env B=2";
     let told = daemon
         .cli(&large.split(' ').collect::<Vec<_>>())
         .await
@@ -94,6 +95,7 @@ async fn a_small_and_a_large_machine_have_what_was_asked_for() {
     large
         .sh("fallocate -l 2500M /var/tmp/much && rm /var/tmp/much")
         .await;
+    assert_eq!(large.sh("echo $STAGE $A $B").await, "test 1 2");
     assert_eq!(large.view().await.labels["tier"], "1");
     let told = daemon.cli(&["list", "--label", "tier=1"]).await.success();
     assert!(told.contains("large") && !told.contains("small"), "{told}");

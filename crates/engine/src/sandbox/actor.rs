@@ -146,10 +146,7 @@ impl Handle {
             message: message(reply),
             span: Span::current(),
         };
-        self.requests
-            .send(asked)
-            .await
-            .map_err(|_| gone())?;
+        self.requests.send(asked).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }

@@ -23,6 +23,8 @@ const BOOT_LIMIT: Duration = Duration::from_mins(3);
 const RESYNC_LIMIT: Duration = Duration::from_secs(30);
 /// Time for the agent to answer a call that does little.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
+/// Time for the agent to set its clock. Nothing waits for it but the checkpoint.
+const CLOCK_LIMIT: Duration = Duration::from_secs(5);
 /// Time for the guest to write its file systems out before it goes to sleep. Not finishing is no
 /// harm: what is not written is in its memory.
 const SYNC_LIMIT: Duration = Duration::from_secs(10);
@@ -143,11 +145,33 @@ impl Work {
 
     async fn let_run(&mut self, plan: PlanKind) -> Result<(), Error> {
         // A machine that was paused before its checkpoint stays so.
-        if plan != PlanKind::Checkpoint || self.state() != State::Warm {
-            self.machine()?.resume().await?;
+        if plan == PlanKind::Checkpoint && self.state() == State::Warm {
+            self.note_stall();
+            return Ok(());
         }
+        self.machine()?.resume().await?;
         self.note_stall();
+        if plan == PlanKind::Checkpoint {
+            self.set_clock().await;
+        }
         Ok(())
+    }
+
+    /// Sets the clock of a guest that goes on: it has stood still as long as its vCPUs. No reason
+    /// to fail what was done.
+    async fn set_clock(&self) {
+        let Some(link) = &self.link else { return };
+        let set = match unix_nanos() {
+            Ok(now) => link.set_clock(now, CLOCK_LIMIT).await.map_err(Error::from),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = set {
+            tracing::warn!(
+                sandbox = %self.row.id,
+                error = &error as &dyn std::error::Error,
+                "the guest's clock is behind by as long as it stood still"
+            );
+        }
     }
 
     fn note_stall(&mut self) {
@@ -204,14 +228,12 @@ impl Work {
         let mut random = [0u8; ENTROPY + 16];
         getrandom::fill(&mut random).map_err(Error::internal)?;
         let (entropy, machine_id) = random.split_at(ENTROPY);
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_err(Error::internal)?;
+
         let identity = Identity {
             hostname: self.row.name.to_string(),
             machine_id: copy.then(|| hex(machine_id)),
             entropy: entropy.to_vec(),
-            unix_nanos: Some(now.as_nanos() as u64),
+            unix_nanos: Some(unix_nanos()?),
             env: self.row.env.clone(),
             user: self.row.run_as.clone(),
             cwd: self.row.workdir.clone(),
@@ -298,6 +320,14 @@ impl Work {
             Material::None | Material::Image(_) => Err(no_snapshot()),
         }
     }
+}
+
+/// The wall clock, in nanoseconds since 1970.
+fn unix_nanos() -> Result<u64, Error> {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_err(Error::internal)?;
+    Ok(now.as_nanos() as u64)
 }
 
 fn no_snapshot() -> Error {

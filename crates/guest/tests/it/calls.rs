@@ -81,3 +81,12 @@ async fn disks_are_flushed_and_the_power_goes_off_after_the_answer() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn a_clock_is_set_without_another_identity() {
+    let guest = Guest::start().await;
+    let now = 1_800_000_000_000_000_000;
+    guest.link.set_clock(now, SOON).await.unwrap();
+    assert_eq!(guest.system.clock(), Some(now));
+    assert_eq!(guest.link.status(SOON).await.unwrap().generation, 0);
+}
