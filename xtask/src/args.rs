@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::environment::Environment;
-use crate::{base_image, guest_kit, packages, quickstart, run, test};
+use crate::{base_image, bench, guest_kit, packages, quickstart, run, test};
 
 /// Tasks of the bhatti project.
 #[derive(Debug, Parser)]
@@ -40,6 +40,13 @@ enum Task {
         /// The data directory; `~/.bhatti` if not given.
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
+    },
+    /// Measure bhatti beside the bare operations under it.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Arguments for the bench, such as `--quick` or `compare A B`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
     },
     /// Check formatting and lints, and run all tests.
     Test {
@@ -82,6 +89,7 @@ async fn perform(task: Task) -> anyhow::Result<()> {
         }
         Task::BaseImage { data_dir } => base_image::build(&environment, data_dir.as_deref()).await,
         Task::Quickstart { data_dir } => quickstart::run(&environment, data_dir).await,
+        Task::Bench { args } => bench::run(&environment, &args).await,
         Task::Test { no_lint, nextest } => {
             let lints = if no_lint {
                 test::Lints::Skip

@@ -12,6 +12,7 @@
 
 mod args;
 mod base_image;
+mod bench;
 mod environment;
 mod guest_kit;
 mod packages;

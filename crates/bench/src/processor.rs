@@ -64,8 +64,20 @@ impl Meter {
         }
     }
 
-    /// Time spent so far. What can't be read counts as nothing.
-    pub(crate) fn read(&self) -> Duration {
+    /// Time spent until the clock starts. This process's own is read last, so that reading the
+    /// others is not counted. What can't be read counts as nothing.
+    pub(crate) fn before(&self) -> Duration {
+        let others = self.others();
+        others + self.itself()
+    }
+
+    /// Time spent until the clock was stopped. This process's own is read first.
+    pub(crate) fn after(&self) -> Duration {
+        let itself = self.itself();
+        itself + self.others()
+    }
+
+    fn others(&self) -> Duration {
         let mut total = Duration::ZERO;
         if let Some(pid) = self.daemon {
             total += of_process(pid) + reaped_by(pid);
@@ -75,13 +87,13 @@ impl Meter {
             let times = machines.iter().map(|machine| of_process(machine.id.pid));
             total += times.sum::<Duration>();
         }
-        if self.own {
-            total += of_process(std::process::id());
-        }
-        if self.reaped {
-            total += reaped_here();
-        }
         total
+    }
+
+    fn itself(&self) -> Duration {
+        let own = self.own.then(|| of_process(std::process::id()));
+        let reaped = self.reaped.then(reaped_here);
+        own.unwrap_or_default() + reaped.unwrap_or_default()
     }
 }
 
@@ -122,13 +134,13 @@ mod test {
     #[test]
     fn work_of_this_process_is_counted() {
         let meter = Meter::own("no such machine".to_owned());
-        let before = meter.read();
+        let before = meter.before();
         let began = Instant::now();
         while began.elapsed() < Duration::from_millis(20) {
             std::hint::spin_loop();
         }
         // Whoever else wants the processor may have had a part of it.
-        assert!(meter.read() > before);
+        assert!(meter.after() > before);
     }
 
     #[test]

@@ -47,11 +47,11 @@ pub(crate) async fn timed<T, E>(
     meter: &Meter,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<(T, Sample), E> {
-    let before = meter.read();
+    let before = meter.before();
     let began = Instant::now();
     let value = work.await?;
     let took = began.elapsed();
-    let cpu = meter.read().saturating_sub(before);
+    let cpu = meter.after().saturating_sub(before);
     Ok((value, Sample::time(took, cpu)))
 }
 

@@ -25,11 +25,13 @@ pub(crate) fn page(results: &Results) -> String {
     }
     text.push('\n');
     text.push_str(&table(results));
+    text.push('\n');
+    text.push_str(&notes(&results.rows));
     text
 }
 
 /// The table alone, its columns of one width so that it reads on a terminal too.
-pub(crate) fn table(results: &Results) -> String {
+fn table(results: &Results) -> String {
     let mut lines = vec![HEAD.map(str::to_owned).to_vec()];
     for row in &results.rows {
         lines.extend(row_lines(row));
@@ -39,8 +41,8 @@ pub(crate) fn table(results: &Results) -> String {
 
 fn row_lines(row: &Row) -> Vec<Vec<String>> {
     match &row.outcome {
-        Outcome::NotYet(feature) => vec![note(row, &format!("not yet: needs {feature}"))],
-        Outcome::Missing(reason) => vec![note(row, &format!("not measured: {reason}"))],
+        Outcome::NotYet(_) => vec![without(row, "not yet")],
+        Outcome::Missing(_) => vec![without(row, "none")],
         Outcome::Measured(series) => {
             let floor = row.side(Side::Floor).map(|floor| median(&floor.values));
             let mut lines = Vec::new();
@@ -77,31 +79,41 @@ fn row_lines(row: &Row) -> Vec<Vec<String>> {
                 ]);
             }
             if lines.is_empty() {
-                lines.push(note(row, "not measured: the time was up"));
+                lines.push(without(row, "none"));
             }
             lines
         }
     }
 }
 
-/// A line that says why there are no figures.
-fn note(row: &Row, words: &str) -> Vec<String> {
-    let mut cells = vec![row.title.clone(), words.replace('|', "/")];
+/// A line without figures.
+fn without(row: &Row, word: &str) -> Vec<String> {
+    let mut cells = vec![row.title.clone(), word.to_owned()];
     cells.resize(HEAD.len(), String::new());
     cells
+}
+
+/// Why rows have no figures.
+fn notes(rows: &[Row]) -> String {
+    let mut text = String::new();
+    for row in rows {
+        let why = match &row.outcome {
+            Outcome::NotYet(feature) => format!("not yet: needs {feature}"),
+            Outcome::Missing(reason) => format!("none: {reason}"),
+            Outcome::Measured(_) => continue,
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "- {}: {why}", row.title);
+    }
+    text
 }
 
 /// Lines of cells as a Markdown table; the first line is its head.
 pub(crate) fn align(lines: &[Vec<String>]) -> String {
     let columns = lines.iter().map(Vec::len).max().unwrap_or_default();
-    // What is said in place of figures may run into the empty columns behind it.
     let width = |column: usize| {
-        let cells = lines.iter().filter_map(|line| {
-            let alone = line.iter().skip(column + 1).all(String::is_empty);
-            let cell = line.get(column)?;
-            (column == 0 || !alone || column + 1 == columns).then(|| cell.chars().count())
-        });
-        cells.max().unwrap_or_default()
+        let cells = lines.iter().filter_map(|line| line.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
     };
     let widths: Vec<_> = (0..columns).map(width).collect();
     let mut text = String::new();
@@ -156,10 +168,15 @@ mod test {
             unit: Unit::Bytes,
             outcome,
         };
-        let size = Row {
-            unit: Unit::Bytes,
-            ..made_up::row("size-on-disk", &[4e7], &[3.9e7])
-        };
+        let mut size = without(
+            "size on disk",
+            Outcome::Measured(vec![Series {
+                side: Side::Ours,
+                values: vec![4e7, 4.1e7],
+                cpu: Vec::new(),
+            }]),
+        );
+        size.unit = Unit::Bytes;
         let rows = vec![
             create,
             size,

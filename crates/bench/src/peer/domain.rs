@@ -15,7 +15,11 @@ pub(crate) fn describe(
     spec: &MachineSpec,
     tsc_khz: Option<u64>,
 ) -> anyhow::Result<String> {
-    let pairs = pairs(spec, tsc_khz)?;
+    Ok(xml(name, spec, &pairs(spec, tsc_khz)?))
+}
+
+/// The XML, with the devices and the kernel's command line that are among these arguments.
+fn xml(name: &str, spec: &MachineSpec, pairs: &[(String, String)]) -> String {
     let (kind, cpu) = match spec.accelerator {
         Accelerator::Kvm => ("kvm", "host-passthrough"),
         Accelerator::Tcg => ("qemu", "maximum"),
@@ -30,7 +34,7 @@ pub(crate) fn describe(
         .map(|word| format!("    <qemu:arg value='{}'/>\n", escaped(&word)))
         .collect();
     let path = |path: &Path| escaped(&path.display().to_string());
-    Ok(format!(
+    format!(
         "<domain type='{kind}' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>{}</name>
   <memory unit='MiB'>{}</memory>
@@ -61,7 +65,7 @@ pub(crate) fn describe(
         path(&spec.kernel),
         path(&spec.initrd),
         escaped(append),
-    ))
+    )
 }
 
 /// The command line of bhatti's own machines as flags with values.
@@ -114,7 +118,7 @@ mod test {
     use bhatti_types::size::{MemoryMb, Vcpus};
     use bhatti_vmm::machine::{Accelerator, MachineSpec};
 
-    use super::describe;
+    use super::xml;
 
     #[test]
     fn a_domain_has_the_devices_of_our_machines() {
@@ -132,6 +136,18 @@ mod test {
             accelerator: Accelerator::Tcg,
             state: None,
         };
-        insta::assert_snapshot!(describe("bhatti-bench-x", &spec, Some(2_596_130)).unwrap());
+        let pairs = [
+            ("-append", "console=ttyS0 quiet"),
+            ("-object", "memory-backend-file,id=ram0"),
+            ("-blockdev", "driver=file,filename=disk.raw"),
+            ("-chardev", "ringbuf,id=console"),
+            ("-chardev", "socket,id=agent,path=agent.sock,server=on"),
+            ("-device", "virtserialport,chardev=agent"),
+        ];
+        let pairs = pairs.map(|(flag, value)| (flag.to_owned(), value.to_owned()));
+        insta::assert_snapshot!(xml("bhatti-bench-x", &spec, &pairs));
+        let real = super::pairs(&spec, None).unwrap();
+        let devices = real.iter().filter(|(flag, _)| flag == "-device");
+        assert!(devices.count() >= 3, "{real:?}");
     }
 }
