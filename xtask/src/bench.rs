@@ -18,7 +18,14 @@ pub(crate) async fn run(environment: &Environment, args: &[String]) -> anyhow::R
         run::done(began, "built");
     }
     let mut cargo = run::tool(&environment.cargo, &environment.root);
-    cargo.args(["run", "--quiet", "--release", "--package", "bhatti-bench", "--"]);
+    cargo.args([
+        "run",
+        "--quiet",
+        "--release",
+        "--package",
+        "bhatti-bench",
+        "--",
+    ]);
     cargo.args(args);
     run::finish(cargo).await
 }

@@ -145,7 +145,10 @@ impl Bench {
         }
         let found = specs.into_iter().map(|row| self.row(row, &failures));
         let rows = found.collect();
-        (rows, failures.iter().map(|(group, _)| group.as_str()).collect())
+        (
+            rows,
+            failures.iter().map(|(group, _)| group.as_str()).collect(),
+        )
     }
 
     fn row(&self, spec: RowSpec, failures: &[(Group, String)]) -> Row {

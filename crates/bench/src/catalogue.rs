@@ -100,12 +100,22 @@ pub(crate) fn rows(plan: &Plan) -> Vec<RowSpec> {
 
     add("create", "create", time, of(Life));
     add("create-exec", "create and first command", time, of(Life));
-    add("create-pool", "create with a warm pool", time, Source::NotYet("the warm pool"));
+    add(
+        "create-pool",
+        "create with a warm pool",
+        time,
+        Source::NotYet("the warm pool"),
+    );
     for n in [1, 10, 100] {
         let (id, title) = (format!("fork-{n}"), format!("fork x{n}"));
         add(&id, &title, time, Source::NotYet("forks of templates"));
     }
-    add("resume", "resume a checkpoint, first command", time, of(Clones));
+    add(
+        "resume",
+        "resume a checkpoint, first command",
+        time,
+        of(Clones),
+    );
     for memory in plan.checkpoints.iter().map(|size| size.memory_mb) {
         for share in DIRTIED {
             let title = format!("checkpoint stall, {memory} MB, {share} % dirtied");
@@ -115,20 +125,56 @@ pub(crate) fn rows(plan: &Plan) -> Vec<RowSpec> {
         }
     }
     add("cold", "go cold", time, of(Cold));
-    add("wake-first", "cold wake to first answer, from disk", time, of(Cold));
-    add("wake-again", "cold wake to first answer, cached", time, of(Cold));
-    add("wake-warm", "warm wake to first answer", time, Source::NotYet("the warm state"));
+    add(
+        "wake-first",
+        "cold wake to first answer, from disk",
+        time,
+        of(Cold),
+    );
+    add(
+        "wake-again",
+        "cold wake to first answer, cached",
+        time,
+        of(Cold),
+    );
+    add(
+        "wake-warm",
+        "warm wake to first answer",
+        time,
+        Source::NotYet("the warm state"),
+    );
     add("destroy", "destroy", time, of(Life));
     add("exec-api", "exec by API", time, of(Exec));
     add("exec-cli", "exec by CLI", time, of(Exec));
-    add("exec-agent", "exec by the bare link, against posix_spawn", time, of(Exec));
-    add("exec-20-one", "20 execs at once, one machine", time, of(Exec));
-    add("exec-20-many", "20 execs at once, 20 machines", time, of(Clones));
+    add(
+        "exec-agent",
+        "exec by the bare link, against posix_spawn",
+        time,
+        of(Exec),
+    );
+    add(
+        "exec-20-one",
+        "20 execs at once, one machine",
+        time,
+        of(Exec),
+    );
+    add(
+        "exec-20-many",
+        "20 execs at once, 20 machines",
+        time,
+        of(Clones),
+    );
     for state in ["hot", "warm", "cold"] {
-        let (id, title) = (format!("publish-{state}"), format!("publish: wake and serve, {state}"));
+        let (id, title) = (
+            format!("publish-{state}"),
+            format!("publish: wake and serve, {state}"),
+        );
         add(&id, &title, time, Source::NotYet("publish"));
     }
-    for (id, title) in [("file-1k", "file of 1 KiB"), ("file-100m", "file of 100 MiB")] {
+    for (id, title) in [
+        ("file-1k", "file of 1 KiB"),
+        ("file-100m", "file of 100 MiB"),
+    ] {
         for way in ["read", "write"] {
             let (id, title) = (format!("{id}-{way}"), format!("{title}, {way}"));
             add(&id, &title, time, Source::NotYet("the file API"));
@@ -140,17 +186,47 @@ pub(crate) fn rows(plan: &Plan) -> Vec<RowSpec> {
         let title = format!("list by CLI, {n} sandboxes");
         add(&format!("list-cli-{n}"), &title, time, of(List));
     }
-    add("net-latency", "network latency, guest to host", time, Source::NotYet("networks"));
-    add("net-throughput", "network throughput, guest to host", time, Source::NotYet("networks"));
+    add(
+        "net-latency",
+        "network latency, guest to host",
+        time,
+        Source::NotYet("networks"),
+    );
+    add(
+        "net-throughput",
+        "network throughput, guest to host",
+        time,
+        Source::NotYet("networks"),
+    );
     let size = Unit::Bytes;
     for n in HELD {
         let title = format!("daemon memory, {n} sandboxes");
         add(&format!("daemon-memory-{n}"), &title, size, of(List));
     }
-    add("clone-memory", "own memory of an idle clone", size, of(Clones));
-    add("cold-size", "sleeping image on disk, 512 MB", size, of(Cold));
-    add("bare-clone", "bare: image disk cloned and synced", time, of(Life));
-    add("bare-round-trip", "bare: unix socket round trip", time, of(Exec));
+    add(
+        "clone-memory",
+        "own memory of an idle clone",
+        size,
+        of(Clones),
+    );
+    add(
+        "cold-size",
+        "sleeping image on disk, 512 MB",
+        size,
+        of(Cold),
+    );
+    add(
+        "bare-clone",
+        "bare: image disk cloned and synced",
+        time,
+        of(Life),
+    );
+    add(
+        "bare-round-trip",
+        "bare: unix socket round trip",
+        time,
+        of(Exec),
+    );
     add("bare-program", "bare: `bhatti --version`", time, of(Exec));
     rows
 }

@@ -153,7 +153,11 @@ pub(crate) async fn exec(client: &Client, name: &str, argv: &[&str]) -> anyhow::
     };
     let result = client.exec(name, &request).await?;
     if result.exit_code != 0 {
-        bail!("{argv:?} ended with {}: {}", result.exit_code, result.stderr);
+        bail!(
+            "{argv:?} ended with {}: {}",
+            result.exit_code,
+            result.stderr
+        );
     }
     Ok(())
 }

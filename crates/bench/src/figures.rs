@@ -63,7 +63,10 @@ mod test {
         assert_eq!(seconds(0.0), "0.00 µs");
         assert_eq!(show(512.0, Unit::Bytes), "512 B");
         assert_eq!(show(62.0 * 1024.0, Unit::Bytes), "62.0 KiB");
-        assert_eq!(show(1.5 * 1024.0 * 1024.0 * 1024.0, Unit::Bytes), "1.50 GiB");
+        assert_eq!(
+            show(1.5 * 1024.0 * 1024.0 * 1024.0, Unit::Bytes),
+            "1.50 GiB"
+        );
     }
 
     #[test]

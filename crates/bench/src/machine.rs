@@ -97,8 +97,10 @@ impl MachineFacts {
 /// The value of the first line `name : value`.
 fn field(text: &str, name: &str) -> String {
     let line = text.lines().find(|line| line.starts_with(name));
-    line.and_then(|line| line.split_once(':'))
-        .map_or_else(|| "unknown".to_owned(), |(_, value)| value.trim().to_owned())
+    line.and_then(|line| line.split_once(':')).map_or_else(
+        || "unknown".to_owned(),
+        |(_, value)| value.trim().to_owned(),
+    )
 }
 
 fn memory_mb(meminfo: &str) -> u64 {

@@ -173,10 +173,7 @@ pub(crate) mod made_up {
             id: id.to_owned(),
             title: id.replace('-', " "),
             unit: Unit::Seconds,
-            outcome: Outcome::Measured(vec![
-                series(Side::Ours, ours),
-                series(Side::Floor, floor),
-            ]),
+            outcome: Outcome::Measured(vec![series(Side::Ours, ours), series(Side::Floor, floor)]),
         }
     }
 

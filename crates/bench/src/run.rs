@@ -51,9 +51,7 @@ pub(crate) fn main(args: &RunArgs) -> anyhow::Result<()> {
 }
 
 /// Runs until it is done or a signal comes. Dropping the run cleans up after it.
-async fn unless_interrupted(
-    run: impl Future<Output = anyhow::Result<()>>,
-) -> anyhow::Result<()> {
+async fn unless_interrupted(run: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
@@ -66,7 +64,10 @@ async fn unless_interrupted(
 fn places(args: &RunArgs) -> anyhow::Result<Places> {
     let beside = || -> anyhow::Result<PathBuf> {
         let mine = std::env::current_exe()?;
-        Ok(mine.parent().context("this program has no path")?.join("bhatti"))
+        Ok(mine
+            .parent()
+            .context("this program has no path")?
+            .join("bhatti"))
     };
     let home_cache = || -> anyhow::Result<PathBuf> {
         let home = std::env::home_dir().context("there is no home directory; give --cache")?;
@@ -178,6 +179,9 @@ mod test {
             assert!(there(name), "{name}");
         }
         assert!(!there("2026-01-01-anvil-sizes.svg"));
-        assert_eq!(free_name(dir.path(), "2026-01-01-anvil"), "2026-01-01-anvil-3");
+        assert_eq!(
+            free_name(dir.path(), "2026-01-01-anvil"),
+            "2026-01-01-anvil-3"
+        );
     }
 }

@@ -129,13 +129,16 @@ fn sweep(parent: &Path) {
     for entry in fs_err::read_dir(parent).into_iter().flatten().flatten() {
         let path = entry.path();
         let named = path.file_name().and_then(OsStr::to_str);
-        let is_ours = named.is_some_and(|name| name.starts_with(PREFIX))
-            && path.join(BARE_ID).exists();
+        let is_ours =
+            named.is_some_and(|name| name.starts_with(PREFIX)) && path.join(BARE_ID).exists();
         // A run that is still going holds its lock.
         if !is_ours || DirLock::take(&path).is_err() {
             continue;
         }
-        say(&format!("    deleting what an earlier run left: {}", path.display()));
+        say(&format!(
+            "    deleting what an earlier run left: {}",
+            path.display()
+        ));
         end_machines(&path);
         if let Err(error) = files::remove_tree(&path) {
             say(&format!("    {error}"));

@@ -7,7 +7,16 @@ use crate::results::{Outcome, Results, Row, Side};
 use crate::statistics::summary::{Summary, mean, median};
 
 const HEAD: [&str; 10] = [
-    "what", "", "n", "min", "p50", "p95", "p99", "max", "CPU", "p50 / floor",
+    "what",
+    "",
+    "n",
+    "min",
+    "p50",
+    "p95",
+    "p99",
+    "max",
+    "CPU",
+    "p50 / floor",
 ];
 
 /// The whole page: where it ran, and the table.
@@ -113,7 +122,10 @@ pub(crate) fn align(lines: &[Vec<String>]) -> String {
     let columns = lines.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
         let cells = lines.iter().filter_map(|line| line.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
+        cells
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or_default()
     };
     let widths: Vec<_> = (0..columns).map(width).collect();
     let mut text = String::new();
@@ -138,7 +150,11 @@ pub(crate) fn align(lines: &[Vec<String>]) -> String {
                 .enumerate()
                 .map(|(column, width)| {
                     let dashes = "-".repeat((*width).max(3) - usize::from(column >= 2));
-                    if column < 2 { dashes } else { format!("{dashes}:") }
+                    if column < 2 {
+                        dashes
+                    } else {
+                        format!("{dashes}:")
+                    }
                 })
                 .collect();
             let _ = writeln!(text, "| {} |", rules.join(" | "));
@@ -181,7 +197,10 @@ mod test {
             create,
             size,
             without("fork", Outcome::NotYet("forks".to_owned())),
-            without("wake", Outcome::Missing("the guest | was silent".to_owned())),
+            without(
+                "wake",
+                Outcome::Missing("the guest | was silent".to_owned()),
+            ),
             without("empty", Outcome::Measured(Vec::new())),
         ];
         insta::assert_snapshot!(page(&made_up::results(rows)));

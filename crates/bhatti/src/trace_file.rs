@@ -85,7 +85,9 @@ impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for TraceFile {
             return;
         };
         let lane = span.scope().last().map_or(0, |root| root.id().into_u64());
-        let told = TELLING.iter().filter_map(|name| fields.0.get(*name)?.as_str());
+        let told = TELLING
+            .iter()
+            .filter_map(|name| fields.0.get(*name)?.as_str());
         let name = std::iter::once(span.name()).chain(told);
         let name = name.collect::<Vec<_>>().join(" ");
         let mut args = fields.0;
@@ -113,10 +115,15 @@ impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for TraceFile {
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.insert(field.name().to_owned(), format!("{value:?}").into());
+        self.0
+            .insert(field.name().to_owned(), format!("{value:?}").into());
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
         self.0.insert(field.name().to_owned(), value.into());
     }
 
@@ -136,7 +143,9 @@ mod test {
     fn spans_are_written_with_their_parents_as_they_end() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("trace.json");
-        let layer = TraceFile::create(&path).unwrap().with_filter(TraceFile::filter());
+        let layer = TraceFile::create(&path)
+            .unwrap()
+            .with_filter(TraceFile::filter());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             let plan = tracing::info_span!("plan", kind = "create", sandbox = %"sbx", n = 3);
             let _plan = plan.enter();
@@ -155,8 +164,14 @@ mod test {
         assert_eq!(step["name"], "step launch");
         assert_eq!(step["args"]["end"], "good");
         assert_eq!(step["args"]["parent"], plan["args"]["span"]);
-        assert_eq!((&step["tid"], &plan["name"]), (&plan["tid"], &Value::from("plan create")));
-        assert_eq!((&plan["args"]["n"], &plan["args"]["sandbox"]), (&3.into(), &"sbx".into()));
+        assert_eq!(
+            (&step["tid"], &plan["name"]),
+            (&plan["tid"], &Value::from("plan create"))
+        );
+        assert_eq!(
+            (&plan["args"]["n"], &plan["args"]["sandbox"]),
+            (&3.into(), &"sbx".into())
+        );
         assert!(plan["dur"].as_f64() >= step["dur"].as_f64());
     }
 }

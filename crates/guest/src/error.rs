@@ -24,6 +24,13 @@ pub enum LinkError {
     /// All handles on this side were dropped.
     #[error("the agent link was closed by this side")]
     Closed,
+    /// There is no byte stream to the agent.
+    #[error("failed to connect to the guest agent")]
+    Connect {
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The byte stream failed.
     #[error("the byte stream of the agent link failed")]
     Io {

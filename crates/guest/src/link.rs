@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures::io::{AsyncWriteExt as _, BufReader, BufWriter};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::compat::TokioAsyncReadCompatExt as _;
 
 use crate::agent::{AgentInfo, AgentStatus};
@@ -28,6 +28,13 @@ use crate::stream::Stream;
 /// How long a guest may take to start a command. Starting one is a fork and an exec, but the
 /// guest may be a slow one that has just come out of a snapshot, with many starting at once.
 const START_LIMIT: Duration = Duration::from_secs(30);
+/// How long each attempt of [`Link::connect`] but the last may take when it resyncs. An attempt
+/// has several rounds of hellos in it; see [`handshake`].
+const ATTEMPTS: [Duration; 3] = [
+    Duration::from_secs(3),
+    Duration::from_secs(6),
+    Duration::from_secs(12),
+];
 /// Buffers below yamux, in bytes: a frame with its header goes out in one write, and small
 /// frames come in many at a time.
 const BUFFER: usize = 2 * MAX_FRAME_BODY;
@@ -61,7 +68,47 @@ pub(crate) struct Inner {
 }
 
 impl Link {
-    /// Greets the agent and takes the link into use.
+    /// Connects to the agent, greets it and takes the link into use.
+    ///
+    /// In a resync, an agent that stays silent is connected to anew a few times. QEMU (7.2 at
+    /// least) forgets to pass on what a guest writes if the host's end of its port went away while
+    /// the guest's output was backed up and its vCPUs stood still, or was not there when such a
+    /// guest was restored; the port's next closing ends that. An error of `connect` ends the
+    /// attempts.
+    ///
+    /// Needs a tokio runtime with time, in which the link's task then runs.
+    pub async fn connect<S, E, F>(
+        mut connect: impl FnMut() -> F,
+        greeting: Greeting,
+    ) -> Result<Self, LinkError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        E: std::error::Error + Send + std::marker::Sync + 'static,
+        F: Future<Output = Result<S, E>>,
+    {
+        let end = Instant::now() + greeting.limit;
+        let mut attempts = ATTEMPTS
+            .iter()
+            .take(if greeting.resync { ATTEMPTS.len() } else { 0 });
+        loop {
+            let stream = connect().await.map_err(|error| LinkError::Connect {
+                source: Box::new(error),
+            })?;
+            let left = end.saturating_duration_since(Instant::now());
+            let limit = attempts.next().map_or(left, |limit| left.min(*limit));
+            match Self::open(stream, Greeting { limit, ..greeting }).await {
+                Err(LinkError::Silent { .. }) if limit < left => {}
+                Err(LinkError::Silent { .. }) => {
+                    return Err(LinkError::Silent {
+                        limit: greeting.limit,
+                    });
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Greets the agent over a stream and takes the link into use.
     ///
     /// Needs a tokio runtime with time, in which the link's task then runs.
     pub async fn open<S>(mut stream: S, greeting: Greeting) -> Result<Self, LinkError>

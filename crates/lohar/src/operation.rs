@@ -55,7 +55,7 @@ async fn serve(agent: Agent, stream: Stream, probe: Probe) {
             agent.system().power_off();
         }
         Some(request::Op::Clock(clock)) => {
-            answer(stream, set_clock(&agent, clock.unix_nanos)).await
+            answer(stream, set_clock(&agent, clock.unix_nanos)).await;
         }
         Some(request::Op::Ping(_)) => answer(stream, Reply::done()).await,
         Some(request::Op::Status(_)) => {

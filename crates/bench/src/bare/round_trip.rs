@@ -59,7 +59,11 @@ pub(crate) async fn ask(socket: &Path, length: usize) -> anyhow::Result<()> {
     stream.write_all(&question(length)).await?;
     let mut answer = Vec::with_capacity(length);
     stream.read_to_end(&mut answer).await?;
-    anyhow::ensure!(answer.len() == length, "the answer is {} bytes", answer.len());
+    anyhow::ensure!(
+        answer.len() == length,
+        "the answer is {} bytes",
+        answer.len()
+    );
     Ok(())
 }
 

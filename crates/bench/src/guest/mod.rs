@@ -116,10 +116,8 @@ impl Running {
 
     /// Waits until it has written a line with this word in it.
     pub(crate) async fn says(&self, word: &str) -> anyhow::Result<()> {
-        self.wait(word, |pieces| {
-            text(pieces).contains(word).then_some(())
-        })
-        .await
+        self.wait(word, |pieces| text(pieces).contains(word).then_some(()))
+            .await
     }
 
     /// Sends it a line and gives the next line that it writes.
@@ -194,7 +192,10 @@ fn argv<'a>(program: &'a str, args: &'a [&'a str]) -> impl Iterator<Item = &'a s
 }
 
 fn text(pieces: &[(Instant, Bytes)]) -> String {
-    let bytes: Vec<u8> = pieces.iter().flat_map(|(_, bytes)| bytes.to_vec()).collect();
+    let bytes: Vec<u8> = pieces
+        .iter()
+        .flat_map(|(_, bytes)| bytes.to_vec())
+        .collect();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 

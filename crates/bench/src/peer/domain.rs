@@ -9,17 +9,28 @@ use anyhow::Context as _;
 use bhatti_vmm::machine::{Accelerator, MachineSpec, file};
 use bhatti_vmm::qemu::arguments;
 
+/// Who QEMU runs as: whoever the files are of, as with bhatti's own machines.
+#[derive(Debug, Clone, Copy)]
+struct Owner {
+    uid: u32,
+    gid: u32,
+}
+
 /// The XML of a domain.
 pub(crate) fn describe(
     name: &str,
     spec: &MachineSpec,
     tsc_khz: Option<u64>,
 ) -> anyhow::Result<String> {
-    Ok(xml(name, spec, &pairs(spec, tsc_khz)?))
+    let owner = Owner {
+        uid: rustix::process::getuid().as_raw(),
+        gid: rustix::process::getgid().as_raw(),
+    };
+    Ok(xml(name, spec, &pairs(spec, tsc_khz)?, owner))
 }
 
 /// The XML, with the devices and the kernel's command line that are among these arguments.
-fn xml(name: &str, spec: &MachineSpec, pairs: &[(String, String)]) -> String {
+fn xml(name: &str, spec: &MachineSpec, pairs: &[(String, String)], owner: Owner) -> String {
     let (kind, cpu) = match spec.accelerator {
         Accelerator::Kvm => ("kvm", "host-passthrough"),
         Accelerator::Tcg => ("qemu", "maximum"),
@@ -55,6 +66,7 @@ fn xml(name: &str, spec: &MachineSpec, pairs: &[(String, String)]) -> String {
     <controller type='usb' model='none'/>
     <memballoon model='none'/>
   </devices>
+  <seclabel type='static' model='dac' relabel='no'><label>+{}:+{}</label></seclabel>
   <qemu:commandline>
 {devices}  </qemu:commandline>
 </domain>
@@ -65,6 +77,8 @@ fn xml(name: &str, spec: &MachineSpec, pairs: &[(String, String)]) -> String {
         path(&spec.kernel),
         path(&spec.initrd),
         escaped(append),
+        owner.uid,
+        owner.gid,
     )
 }
 
@@ -74,9 +88,9 @@ fn pairs(spec: &MachineSpec, tsc_khz: Option<u64>) -> anyhow::Result<Vec<(String
     let words: Vec<String> = words
         .map(|word| word.into_string().ok().context("an argument is not text"))
         .collect::<Result<_, _>>()?;
-    let pairs = words.windows(2).filter(|pair| {
-        pair[0].starts_with('-') && !pair[1].starts_with('-')
-    });
+    let pairs = words
+        .windows(2)
+        .filter(|pair| pair[0].starts_with('-') && !pair[1].starts_with('-'));
     Ok(pairs
         .map(|pair| (pair[0].clone(), pair[1].clone()))
         .collect())
@@ -136,6 +150,7 @@ mod test {
             accelerator: Accelerator::Tcg,
             state: None,
         };
+        let owner = super::Owner { uid: 7, gid: 8 };
         let pairs = [
             ("-append", "console=ttyS0 quiet"),
             ("-object", "memory-backend-file,id=ram0"),
@@ -145,7 +160,7 @@ mod test {
             ("-device", "virtserialport,chardev=agent"),
         ];
         let pairs = pairs.map(|(flag, value)| (flag.to_owned(), value.to_owned()));
-        insta::assert_snapshot!(xml("bhatti-bench-x", &spec, &pairs));
+        insta::assert_snapshot!(xml("bhatti-bench-x", &spec, &pairs, owner));
         let real = super::pairs(&spec, None).unwrap();
         let devices = real.iter().filter(|(flag, _)| flag == "-device");
         assert!(devices.count() >= 3, "{real:?}");

@@ -112,7 +112,8 @@ impl Libvirt {
             dir,
             link: None,
         };
-        let description = domain::describe(&machine.name, &self.spec(&machine.dir)?, facts::tsc_khz())?;
+        let description =
+            domain::describe(&machine.name, &self.spec(&machine.dir)?, facts::tsc_khz())?;
         fs_err::write(&xml, description)?;
         self.with_defined(|defined| defined.insert(machine.name.clone()));
         virsh(&["define", path(&xml)?]).await?;
@@ -232,8 +233,16 @@ fn path(path: &Path) -> anyhow::Result<&str> {
 impl Drop for Libvirt {
     fn drop(&mut self) {
         // Only what a run that was broken off has left; the others were taken away by now.
-        for name in self.defined.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            for args in [vec!["destroy", name], vec!["undefine", "--managed-save", name]] {
+        for name in self
+            .defined
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
+            for args in [
+                vec!["destroy", name],
+                vec!["undefine", "--managed-save", name],
+            ] {
                 #[expect(
                     clippy::disallowed_methods,
                     reason = "nothing can be waited for by the runtime in a drop"

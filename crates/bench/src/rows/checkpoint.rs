@@ -61,7 +61,9 @@ async fn one_size(bench: &mut Bench, size: CheckpointSize) -> anyhow::Result<()>
         for round in size.bound.rounds() {
             for side in turn([Side::Ours, Side::Floor], round) {
                 let (stalled, whole) = match side {
-                    Side::Ours => ours_once(bench, &name, &our_heart).await.context("bhatti")?,
+                    Side::Ours => ours_once(bench, &name, &our_heart)
+                        .await
+                        .context("bhatti")?,
                     Side::Floor | Side::Peer => bare_once(bench, &mut machine, &bare_heart)
                         .await
                         .context("floor")?,
@@ -76,11 +78,7 @@ async fn one_size(bench: &mut Bench, size: CheckpointSize) -> anyhow::Result<()>
     machine.destroy().await
 }
 
-async fn ours_once(
-    bench: &Bench,
-    name: &str,
-    heart: &Running,
-) -> anyhow::Result<(Sample, Sample)> {
+async fn ours_once(bench: &Bench, name: &str, heart: &Running) -> anyhow::Result<(Sample, Sample)> {
     let client = bench.daemon.client();
     let new = CreateSnapshot {
         name: format!("of-{name}"),

@@ -67,7 +67,9 @@ async fn ours(bench: &mut Bench, client: &Client, round: usize) -> anyhow::Resul
     bench.samples.add("resume", Side::Ours, sample);
     let id = client.sandbox_get(&name).await?.id;
     let own = own_memory(vmm(&bench.daemon.mark()?, &id)?)?;
-    bench.samples.add("clone-memory", Side::Ours, Sample::bare(own));
+    bench
+        .samples
+        .add("clone-memory", Side::Ours, Sample::bare(own));
     client.sandbox_destroy(&name).await?;
     Ok(())
 }
@@ -81,7 +83,9 @@ async fn floor(bench: &mut Bench, files: &Path) -> anyhow::Result<()> {
     let (machine, sample) = timed(&bench.floor, first).await?;
     bench.samples.add("resume", Side::Floor, sample);
     let own = own_memory(machine.pid())?;
-    bench.samples.add("clone-memory", Side::Floor, Sample::bare(own));
+    bench
+        .samples
+        .add("clone-memory", Side::Floor, Sample::bare(own));
     machine.destroy().await
 }
 

@@ -88,7 +88,9 @@ async fn our_night(bench: &mut Bench, dir: &Path, cache: Cache) -> anyhow::Resul
     }
     let ((), woken) = timed(&bench.ours, bench.daemon.exec(SLEEPER, TRUE)).await?;
     bench.samples.add("cold", Side::Ours, slept);
-    bench.samples.add("cold-size", Side::Ours, Sample::bare(size));
+    bench
+        .samples
+        .add("cold-size", Side::Ours, Sample::bare(size));
     bench.samples.add(cache.row(), Side::Ours, woken);
     Ok(())
 }
@@ -119,7 +121,9 @@ async fn bare_night(
         files::remove_tree(old)?;
     }
     bench.samples.add("cold", Side::Floor, slept);
-    bench.samples.add("cold-size", Side::Floor, Sample::bare(size));
+    bench
+        .samples
+        .add("cold-size", Side::Floor, Sample::bare(size));
     bench.samples.add(cache.row(), Side::Floor, woken);
     Ok(machine)
 }

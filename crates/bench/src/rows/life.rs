@@ -90,6 +90,8 @@ fn bare_clone(bench: &mut Bench) -> anyhow::Result<()> {
     files::sync_file(&copy)?;
     let took = began.elapsed().as_secs_f64();
     files::remove_file(&copy)?;
-    bench.samples.add("bare-clone", Side::Floor, Sample::bare(took));
+    bench
+        .samples
+        .add("bare-clone", Side::Floor, Sample::bare(took));
     Ok(())
 }

@@ -76,7 +76,9 @@ impl Operation {
             Self::List => daemon.cli(&["list"]).await,
             Self::Checkpoint => {
                 let name = "traced".to_owned();
-                let taken = client.snapshot_create(NAME, &CreateSnapshot { name }).await?;
+                let taken = client
+                    .snapshot_create(NAME, &CreateSnapshot { name })
+                    .await?;
                 client.snapshot_delete(&taken.name).await?;
                 Ok(())
             }

@@ -19,9 +19,9 @@ impl Tree {
     /// The tree under the last span without a parent that began at `from` or later and whose name
     /// `wanted` takes.
     pub(crate) fn last(spans: &[Span], from: f64, wanted: impl Fn(&str) -> bool) -> Option<Self> {
-        let roots = spans.iter().filter(|span| {
-            span.parent.is_none() && span.start >= from && wanted(&span.name)
-        });
+        let roots = spans
+            .iter()
+            .filter(|span| span.parent.is_none() && span.start >= from && wanted(&span.name));
         let last = roots.max_by(|a, b| a.start.total_cmp(&b.start))?;
         Some(Self::under(last, spans))
     }
@@ -49,7 +49,14 @@ impl Tree {
     }
 
     fn lines(&self, text: &mut String, depth: usize, start: f64, whole: f64) {
-        line(text, depth, self.span.start - start, self.span.length, whole, &self.span.name);
+        line(
+            text,
+            depth,
+            self.span.start - start,
+            self.span.length,
+            whole,
+            &self.span.name,
+        );
         let mut done = self.span.start;
         for inner in &self.inner {
             rest(text, depth + 1, start, whole, done, inner.span.start);

@@ -134,7 +134,7 @@ pub(crate) async fn wait_for_output(exec: &mut Exec, wanted: &str) -> String {
         while !seen.contains(wanted) {
             match exec.output.next().await.unwrap() {
                 Some(ExecEvent::Stdout(bytes)) => {
-                    seen.push_str(std::str::from_utf8(&bytes).unwrap())
+                    seen.push_str(std::str::from_utf8(&bytes).unwrap());
                 }
                 other => panic!("waiting for {wanted:?}, got {other:?} after {seen:?}"),
             }

@@ -1,7 +1,7 @@
 //! Taking up with an agent that stands anywhere in a conversation of another's.
 
 use bhatti_guest::exec::Command;
-use bhatti_guest::link::Link;
+use bhatti_guest::link::{Greeting, Link};
 use bhatti_proto::hello::{self, Kind, Nonce};
 use bhatti_proto::message::{Request, Status, request};
 use bhatti_proto::mux::MAX_FRAME_BODY;
@@ -203,4 +203,57 @@ impl Relay {
         self.stop.take().unwrap().send(()).unwrap();
         self.task.await.unwrap()
     }
+}
+
+#[tokio::test]
+async fn a_stream_that_leads_nowhere_is_given_up_for_a_new_one() {
+    let (agent, _system) = agent();
+    let mut dead = Vec::new();
+    let mut servers = Vec::new();
+    let mut connects = 0;
+    let connect = || {
+        connects += 1;
+        let stream = if connects == 1 {
+            let (host, guest) = UnixStream::pair().unwrap();
+            dead.push(guest);
+            host
+        } else {
+            let (host, server) = serve(&agent);
+            servers.push(server);
+            host
+        };
+        std::future::ready(Ok::<_, std::io::Error>(stream))
+    };
+    let link = Link::connect(connect, greeting(true)).await.unwrap();
+    link.ping(SOON).await.unwrap();
+    assert_eq!(connects, 2);
+}
+
+#[tokio::test]
+async fn an_agent_that_boots_is_waited_for_on_one_stream() {
+    let mut connects = 0;
+    let mut dead = Vec::new();
+    let connect = || {
+        connects += 1;
+        let (host, guest) = UnixStream::pair().unwrap();
+        dead.push(guest);
+        std::future::ready(Ok::<_, std::io::Error>(host))
+    };
+    let greeting = Greeting {
+        resync: false,
+        limit: std::time::Duration::from_millis(100),
+    };
+    let error = Link::connect(connect, greeting).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the guest agent did not answer within 100ms"
+    );
+    assert_eq!(connects, 1);
+}
+
+#[tokio::test]
+async fn a_guest_that_cannot_be_connected_to_is_said_at_once() {
+    let connect = || std::future::ready(Err::<UnixStream, _>(std::io::Error::other("no socket")));
+    let error = Link::connect(connect, greeting(true)).await.unwrap_err();
+    assert_eq!(error.to_string(), "failed to connect to the guest agent");
 }

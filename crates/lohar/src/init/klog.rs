@@ -6,7 +6,8 @@ use std::io::Write as _;
 /// Writes one line to `/dev/kmsg`. There is nobody to tell if that fails.
 pub fn say(line: &str) {
     if let Ok(mut kmsg) = std::fs::OpenOptions::new().write(true).open("/dev/kmsg") {
-        let _ = writeln!(kmsg, "lohar: {line}");
+        // In one write, for each is a line of its own there.
+        let _ = kmsg.write_all(format!("lohar: {line}\n").as_bytes());
     }
 }
 
