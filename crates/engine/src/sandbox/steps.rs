@@ -201,9 +201,8 @@ impl Work {
             },
         };
         let machine = self.machine()?.clone();
-        let stream = machine.agent().await?;
         let opened = tokio::select! {
-            opened = Link::open(stream, greeting) => opened.map_err(Error::from),
+            opened = Link::connect(|| machine.agent(), greeting) => opened.map_err(Error::from),
             log = machine.ended() => {
                 Err(Error::failed("the machine ended before its agent answered", log))
             }
