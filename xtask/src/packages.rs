@@ -36,6 +36,10 @@ const PACKAGES: &[Package] = &[
         purpose: "makes guests' file systems",
     },
     Package {
+        name: "iproute2",
+        purpose: "network namespaces, in the tests",
+    },
+    Package {
         name: "mmdebstrap",
         purpose: "makes the image `base`",
     },
