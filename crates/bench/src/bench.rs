@@ -85,9 +85,10 @@ impl Bench {
         say(&format!("    guests run under {}", accelerator.as_str()));
         let bare = Bare::new(artifacts, site.bare(), site.bare_id.clone(), accelerator);
         let work = bare.boot(memory(MEMORY_MB)?).await?;
-        let peer = match setup.with_libvirt {
-            true => Some(Libvirt::connect(&bare.artifacts, &site, accelerator).await?),
-            false => None,
+        let peer = if setup.with_libvirt {
+            Some(Libvirt::connect(&bare.artifacts, &site, accelerator).await?)
+        } else {
+            None
         };
         Ok(Self {
             ours: daemon.meter()?,

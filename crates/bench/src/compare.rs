@@ -1,5 +1,7 @@
 //! What changed between two runs, beyond noise.
 
+use std::fmt::Write as _;
+
 use crate::figures::{ratio, show};
 use crate::results::{Results, Row, Side};
 use crate::statistics::bootstrap::{Ratio, ratio_of_medians};
@@ -103,14 +105,16 @@ pub(crate) fn verdict(before: &Row, after: &Row) -> Option<(Verdict, Ratio)> {
 pub(crate) fn page(before: &Results, after: &Results) -> String {
     let mut text = String::new();
     for (name, run) in [("before", before), ("after", after)] {
-        text.push_str(&format!(
-            "{name}: {} on {}, commit {}, {} run\n",
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{name}: {} on {}, commit {}, {} run",
             run.taken_at, run.machine.host, run.machine.commit, run.mode
-        ));
+        );
     }
     for ((name, one), (_, two)) in before.machine.lines().iter().zip(after.machine.lines()) {
         if *one != two && !["commit", "load before"].contains(name) {
-            text.push_str(&format!("warning: {name} differs: {one} / {two}\n"));
+            let _ = writeln!(text, "warning: {name} differs: {one} / {two}");
         }
     }
     text.push('\n');
@@ -152,14 +156,15 @@ pub(crate) fn page(before: &Results, after: &Results) -> String {
         ]);
     }
     text.push_str(&align(&lines));
-    text.push_str(&format!(
+    let _ = writeln!(
+        text,
         "\n{} rows compared, {} better, {} worse. A change is one whose ranks differ (Mann-Whitney, \
-         p < {SIGNIFICANT}), whose interval leaves 1 out, and that is {} % or more.\n",
+         p < {SIGNIFICANT}), whose interval leaves 1 out, and that is {} % or more.",
         lines.len() - 1,
         counts[0],
         counts[1],
         RELEVANT * 100.0,
-    ));
+    );
     text
 }
 

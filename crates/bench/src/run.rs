@@ -107,7 +107,8 @@ async fn run(args: &RunArgs, places: &Places) -> anyhow::Result<()> {
         with_libvirt: args.peer == Some(Peer::Libvirt),
     };
     let mut bench = Bench::prepare(setup).await?;
-    results.machine.accelerator = bench.accelerator().as_str().to_owned();
+    let accelerator = bench.accelerator().as_str();
+    accelerator.clone_into(&mut results.machine.accelerator);
     results.machine.kit = bench.artifacts().kit.id.to_string();
     let (rows, failed) = bench.measure(&args.only).await;
     bench.finish().await?;

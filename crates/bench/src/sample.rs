@@ -17,14 +17,6 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    /// A time, with what it cost.
-    pub(crate) fn time(took: Duration, cpu: Duration) -> Self {
-        Self {
-            value: took.as_secs_f64(),
-            cpu: Some(cpu.as_secs_f64()),
-        }
-    }
-
     /// A time, or a size in bytes, that costs nothing by itself.
     pub(crate) fn bare(value: f64) -> Self {
         Self { value, cpu: None }
@@ -51,8 +43,13 @@ pub(crate) async fn timed<T, E>(
     let began = Instant::now();
     let value = work.await?;
     let took = began.elapsed();
-    let cpu = meter.after().saturating_sub(before);
-    Ok((value, Sample::time(took, cpu)))
+    // Less than before: a process is gone, and with it the record of its time.
+    let cpu = meter.after().checked_sub(before);
+    let sample = Sample {
+        value: took.as_secs_f64(),
+        cpu: cpu.map(|cpu| cpu.as_secs_f64()),
+    };
+    Ok((value, sample))
 }
 
 /// All samples of a run, by row and side.
@@ -87,7 +84,7 @@ impl Samples {
 
 /// How often something is done: at most `most` times, and not again once the time is up, but
 /// twice in any case.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Rounds {
     most: usize,
     done: usize,
@@ -151,7 +148,10 @@ mod test {
     #[test]
     fn a_cost_that_is_not_known_of_all_is_not_told() {
         let mut samples = Samples::default();
-        let costs = Sample::time(Duration::from_secs(1), Duration::from_millis(5));
+        let costs = Sample {
+            value: 1.0,
+            cpu: Some(0.005),
+        };
         samples.add("a", Side::Ours, costs);
         samples.add("a", Side::Floor, costs);
         samples.add("a", Side::Floor, Sample::bare(2.0));

@@ -30,10 +30,11 @@ use crate::stream::Stream;
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long each attempt of [`Link::connect`] but the last may take when it resyncs. An attempt
 /// has several rounds of hellos in it; see [`handshake`].
-const ATTEMPTS: [Duration; 3] = [
-    Duration::from_secs(3),
-    Duration::from_secs(6),
-    Duration::from_secs(12),
+const ATTEMPTS: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
 ];
 /// Buffers below yamux, in bytes: a frame with its header goes out in one write, and small
 /// frames come in many at a time.

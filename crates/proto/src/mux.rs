@@ -4,6 +4,11 @@
 //! with a go-away, and reports an orderly end and a torn wire alike. [`Watched`] sits below it
 //! and reads frame headers as they pass, so that each end of a link can be told by its reason,
 //! and no body is longer than [`MAX_FRAME_BODY`].
+//!
+//! yamux also pings the other end to measure the way there, which is of no use here: windows do
+//! not grow. And it is of harm: while a pong cannot be written, yamux does not read, so two ends
+//! with full buffers that ping each other wait for each other for ever. [`Watched`] keeps those
+//! pings off the wire; without an answer to the first, yamux sends no second.
 
 use std::io;
 use std::pin::Pin;
@@ -129,6 +134,10 @@ impl FrameWatch {
         Ok(go_away)
     }
 
+    fn is_between_frames(&self) -> bool {
+        self.filled == 0 && self.body == 0
+    }
+
     fn header_done(&mut self) -> Result<Option<GoAway>, Breach> {
         const VERSION: u8 = 0;
         const DATA: u8 = 0;
@@ -146,6 +155,12 @@ impl FrameWatch {
         }
         Ok((kind == GO_AWAY).then_some(GoAway { code: length }))
     }
+}
+
+/// Whether a frame is yamux's own measuring of the way, and not an answer to the other end's.
+fn is_own_ping(frame: &[u8]) -> bool {
+    const PING_SYN: [u8; 4] = [0, 2, 0, 1];
+    frame.len() >= FRAME_HEADER && frame.starts_with(&PING_SYN)
 }
 
 /// A byte stream under yamux, watched.
@@ -209,6 +224,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.outbound.is_between_frames() && is_own_ping(buf) {
+            return Poll::Ready(Ok(FRAME_HEADER));
+        }
         let polled = Pin::new(&mut this.io).poll_write(cx, buf);
         this.observer.seen().write_blocked = polled.is_pending();
         let written = ready!(polled)?;
@@ -235,7 +253,10 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
 
 #[cfg(test)]
 mod test {
-    use super::{Breach, FRAME_HEADER, FrameWatch, GoAway, MAX_FRAME_BODY};
+    use futures::executor::block_on;
+    use futures::io::{AsyncWriteExt as _, Cursor};
+
+    use super::{Breach, FRAME_HEADER, FrameWatch, GoAway, MAX_FRAME_BODY, Watched};
 
     fn frame(kind: u8, length: u32, body: &[u8]) -> Vec<u8> {
         let mut wire = vec![0, kind, 0, 0, 0, 0, 0, 1];
@@ -281,6 +302,19 @@ mod test {
                 "after {seen} bytes of a frame"
             );
         }
+    }
+
+    #[test]
+    fn own_pings_stay_off_the_wire_and_answers_do_not() {
+        let ping = [0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+        let pong = [0, 2, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0];
+        let (mut watched, _) = Watched::new(Cursor::new(Vec::new()));
+        // The third is the body of a data frame and only looks like a ping.
+        for part in [&ping[..], &pong, &frame(0, 12, &[]), &ping, &ping, &pong] {
+            block_on(watched.write_all(part)).unwrap();
+        }
+        let wire = watched.io.into_inner();
+        assert_eq!(wire, [&pong[..], &frame(0, 12, &ping), &pong].concat());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Libvirt has no devices of its own for `microvm`, so disk, port and entropy go through
 //! `qemu:commandline`, with the arguments that bhatti's own machines have.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -40,10 +41,12 @@ fn xml(name: &str, spec: &MachineSpec, pairs: &[(String, String)], owner: Owner)
         .find_map(|(flag, value)| (flag == "-append").then_some(value.as_str()))
         .unwrap_or_default();
     let devices = pairs.iter().filter(|(flag, value)| is_device(flag, value));
-    let devices: String = devices
-        .flat_map(|(flag, value)| [flag.clone(), at_home(value, &spec.dir)])
-        .map(|word| format!("    <qemu:arg value='{}'/>\n", escaped(&word)))
-        .collect();
+    let words = devices.flat_map(|(flag, value)| [flag.clone(), at_home(value, &spec.dir)]);
+    let devices = words.fold(String::new(), |mut text, word| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "    <qemu:arg value='{}'/>", escaped(&word));
+        text
+    });
     let path = |path: &Path| escaped(&path.display().to_string());
     format!(
         "<domain type='{kind}' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>

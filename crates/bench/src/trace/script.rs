@@ -2,6 +2,7 @@
 //! one list and one destroy, each for the second time, when nothing is done for the first time
 //! any more.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -124,13 +125,15 @@ pub(crate) async fn run(_args: &RunArgs, places: &Places) -> anyhow::Result<()> 
         let took = began.elapsed().as_secs_f64();
         let tree = written(&file, from, operation).await?;
         let inside = tree.length() / 1e6;
-        page.push_str(&format!(
-            "{}: {} for the client, {} of them in the daemon\n\n{}\n",
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            page,
+            "{}: {} for the client, {} of them in the daemon\n\n{}",
             operation.as_str(),
             seconds(took),
             seconds(inside),
             tree.table()
-        ));
+        );
     }
     daemon.stop().await?;
     give(&page)?;

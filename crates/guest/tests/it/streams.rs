@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bhatti_guest::exec::{Command, ExitStatus};
-use bhatti_guest::link::{CallError, RefusedKind};
+use bhatti_guest::link::{CallError, Link, RefusedKind};
 use bytes::Bytes;
 
-use crate::fixture::{Guest, Ran, SOON, command, shell};
+use crate::fixture::{Guest, Ran, SOON, agent, command, greeting, shell};
 
 #[tokio::test]
 async fn a_reader_that_does_not_read_blocks_nobody_else() {
@@ -135,4 +135,38 @@ async fn output_is_not_lost_when_the_future_that_waits_for_it_is_dropped() {
         }
     }
     assert_eq!(total, 3_000_000);
+}
+
+#[tokio::test]
+async fn a_wire_that_holds_almost_nothing_still_carries_much_both_ways() {
+    const SIZE: usize = 4 << 20;
+    let (agent, _system) = agent();
+    let (host, guest) = tokio::io::duplex(100);
+    let server = tokio::spawn({
+        let agent = agent.clone();
+        async move { lohar::session::serve(guest, &agent).await }
+    });
+    let link = Link::open(host, greeting(false)).await.unwrap();
+    let cats = (0..4).map(|_| async {
+        let cat = Command {
+            stdin: true,
+            ..command(&["cat"])
+        };
+        let mut exec = link.exec(&cat).await.unwrap();
+        let writer = async {
+            for _ in 0..SIZE / 65536 {
+                exec.input.write(Bytes::from(vec![5; 65536])).await.unwrap();
+            }
+            exec.input.finish().await.unwrap();
+        };
+        let ((), ran) = tokio::join!(writer, Ran::output(exec.output));
+        assert_eq!(ran.stdout.len(), SIZE);
+    });
+    futures::future::join_all(cats).await;
+    drop(link);
+    tokio::time::timeout(SOON, server)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
 }
