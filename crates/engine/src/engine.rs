@@ -304,10 +304,9 @@ impl Engine {
         caller: &Caller,
         labels: &Labels,
     ) -> Result<Vec<SandboxView>, Error> {
-        let handles = self.directory.of_user(&caller.user);
-        let mut views: Vec<_> = handles.iter().map(|handle| handle.now().view).collect();
-        views.retain(|view| view.labels.matches(labels));
-        views.sort_by(|a, b| a.name.cmp(&b.name));
+        let wanted = |view: &SandboxView| view.labels.matches(labels);
+        let mut views = self.directory.views_of_user(&caller.user, wanted);
+        views.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(views)
     }
 

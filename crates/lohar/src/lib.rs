@@ -2,8 +2,8 @@
 //!
 //! As PID 1 it brings the system up ([`init`]), answers on the virtio port ([`port`],
 //! [`session`]), runs commands ([`exec`]) and reaps whatever dies ([`reaper`]). All of it is one
-//! thread, small buffers and no allocation that a peer decides on, so that it stays under 8 MiB
-//! resident in the smallest guest.
+//! thread with small buffers: about 2 MiB resident, with a bound for each command that runs (what
+//! yamux lets the daemon send ahead, 256 KiB of input that the command does not read).
 //!
 //! Everything but [`init`], [`port`] and [`run`] also works inside another process, with fake
 //! effects ([`fake`]): that is how the daemon is tested without a virtual machine.

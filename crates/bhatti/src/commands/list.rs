@@ -1,9 +1,10 @@
 //! `bhatti list`.
 
-use bhatti_api::sandbox::Sandbox;
+use bhatti_api::sandbox::{Sandbox, SandboxLine};
 use clap::{Args, ValueEnum};
 
 use crate::failure::Failure;
+use crate::output;
 use crate::run::Context;
 use crate::table::table;
 use crate::values;
@@ -30,14 +31,16 @@ enum Form {
 pub(crate) async fn run(args: ListArgs, context: &Context) -> Result<(), Failure> {
     // Checked here for the message; sent as given.
     values::labels(&args.label)?;
-    let sandboxes = context.client().sandbox_list(&args.label).await?;
-    context.ui.show(&sandboxes, || match args.output {
-        None => narrow(&sandboxes),
-        Some(Form::Wide) => wide(&sandboxes),
-    })
+    let client = context.client();
+    if args.output.is_none() && !context.ui.json() {
+        let lines = client.sandbox_lines(&args.label).await?;
+        return output::write(narrow(&lines).as_bytes());
+    }
+    let sandboxes = client.sandbox_list(&args.label).await?;
+    context.ui.show(&sandboxes, || wide(&sandboxes))
 }
 
-fn narrow(sandboxes: &[Sandbox]) -> String {
+fn narrow(sandboxes: &[SandboxLine]) -> String {
     let rows: Vec<_> = sandboxes
         .iter()
         .map(|sandbox| {

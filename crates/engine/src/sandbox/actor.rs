@@ -87,6 +87,12 @@ impl Handle {
         self.published.borrow().clone()
     }
 
+    /// What the sandbox is now, if it is `wanted`.
+    pub(crate) fn view_if(&self, wanted: impl Fn(&SandboxView) -> bool) -> Option<SandboxView> {
+        let now = self.published.borrow();
+        wanted(&now.view).then(|| now.view.clone())
+    }
+
     /// Whether it is being destroyed.
     pub(crate) fn is_going(&self) -> bool {
         self.published.borrow().view.status == Status::Destroying

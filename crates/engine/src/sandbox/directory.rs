@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bhatti_types::id::{SandboxId, UserId};
 
 use super::actor::Handle;
+use crate::view::SandboxView;
 
 /// The ways to all sandboxes' tasks.
 #[derive(Debug, Default)]
@@ -39,13 +40,17 @@ impl Directory {
         inner.closed = true;
     }
 
-    /// A user's sandboxes.
-    pub(crate) fn of_user(&self, user: &UserId) -> Vec<Handle> {
-        self.lock()
-            .handles
-            .values()
-            .filter(|handle| handle.user == *user)
-            .cloned()
+    /// What a user's sandboxes that are `wanted` are now. A long list is asked for often, so
+    /// nothing is cloned that is not shown.
+    pub(crate) fn views_of_user(
+        &self,
+        user: &UserId,
+        wanted: impl Fn(&SandboxView) -> bool,
+    ) -> Vec<SandboxView> {
+        let inner = self.lock();
+        let handles = inner.handles.values().filter(|handle| handle.user == *user);
+        handles
+            .filter_map(|handle| handle.view_if(&wanted))
             .collect()
     }
 

@@ -40,6 +40,7 @@ async fn a_reader_that_does_not_read_blocks_nobody_else() {
         );
         guest.link.ping(SOON).await.unwrap();
     }
+    guest.agent.stop().await;
 }
 
 #[tokio::test]
