@@ -105,6 +105,13 @@ impl Bench {
         })
     }
 
+    /// Waits until the disk has nothing left to do for this run: what one side has written or
+    /// deleted would be paid for by the next one's sync.
+    pub(crate) fn settle(&self) -> anyhow::Result<()> {
+        let dir = fs_err::File::open(self.site.path(""))?;
+        Ok(rustix::fs::syncfs(&dir)?)
+    }
+
     /// What runs the guests.
     pub(crate) fn accelerator(&self) -> Accelerator {
         self.bare.accelerator()

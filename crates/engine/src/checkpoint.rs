@@ -113,8 +113,18 @@ pub fn seal(
         let bytes = fs_err::metadata(&path)
             .map_err(io("read a file of the image"))?
             .len();
-        let digest = files::sparse_digest(&path).map_err(io("read a file of the image"))?;
-        files::sync_file(&path).map_err(io("sync a file of the image"))?;
+        // Both at once: one waits for the disk, the other for the processor.
+        let (digest, synced) = std::thread::scope(|threads| {
+            let syncing = threads.spawn(|| files::sync_file(&path));
+            let digest = files::sparse_digest(&path);
+            let synced = syncing.join();
+            (
+                digest,
+                synced.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            )
+        });
+        synced.map_err(io("sync a file of the image"))?;
+        let digest = digest.map_err(io("read a file of the image"))?;
         manifest
             .files
             .insert((*name).to_owned(), FileEntry { bytes, digest });

@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -73,13 +74,18 @@ pub async fn serve(
         app,
         shutdown,
     });
-    let unix = server.clone().accept(listeners.unix, "unix");
-    match listeners.tcp {
-        Some(tcp) => {
-            let tcp = server.clone().accept(tcp, "tcp");
-            tokio::join!(unix, tcp);
+    // Tasks, so that a connection is taken and served by the thread that saw it come. The caller's
+    // own future is polled by a thread that does nothing else, and to wake that takes longer than
+    // to answer a small request.
+    let mut accepting = JoinSet::new();
+    accepting.spawn(server.clone().accept(listeners.unix, "unix"));
+    if let Some(tcp) = listeners.tcp {
+        accepting.spawn(server.clone().accept(tcp, "tcp"));
+    }
+    while let Some(ended) = accepting.join_next().await {
+        if let Err(panic) = ended {
+            std::panic::resume_unwind(panic.into_panic());
         }
-        None => unix.await,
     }
     server.stop().await
 }

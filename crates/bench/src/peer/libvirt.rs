@@ -29,6 +29,7 @@ use super::domain;
 use crate::bare::machine;
 use crate::bench::{MEMORY_MB, memory};
 use crate::processor::Meter;
+use crate::say::say;
 use crate::site::{Artifacts, Site};
 
 /// The daemon's address.
@@ -74,6 +75,14 @@ impl Libvirt {
             "libvirt does not answer; install it (`apt-get install libvirt-daemon-system \
              libvirt-clients`) and start it (`systemctl start libvirtd`)",
         )?;
+        if accelerator == Accelerator::Tcg && Path::new("/dev/kvm").exists() {
+            // Seen with libvirt 9.0: what it has cached about QEMU says that KVM can't be used,
+            // the device says that it can, so it starts QEMU to look again at every command.
+            say(
+                "    warning: there is a /dev/kvm that no guest boots under; unless libvirtd does \
+                 not see it, libvirt takes seconds longer for everything",
+            );
+        }
         let dir = site.path("libvirt");
         fs_err::create_dir(&dir)?;
         let mut libvirt = Self {

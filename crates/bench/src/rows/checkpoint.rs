@@ -60,6 +60,7 @@ async fn one_size(bench: &mut Bench, size: CheckpointSize) -> anyhow::Result<()>
         holders.extend([ours, bare]);
         for round in size.bound.rounds() {
             for side in turn([Side::Ours, Side::Floor], round) {
+                bench.settle()?;
                 let (stalled, whole) = match side {
                     Side::Ours => ours_once(bench, &name, &our_heart)
                         .await

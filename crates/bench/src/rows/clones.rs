@@ -38,6 +38,7 @@ pub(crate) async fn measure(bench: &mut Bench) -> anyhow::Result<()> {
     client.sandbox_destroy("clone-warm-up").await?;
     for round in bench.plan.resume.rounds() {
         for side in turn([Side::Ours, Side::Floor], round) {
+            bench.settle()?;
             match side {
                 Side::Ours => ours(bench, &client, round).await?,
                 Side::Floor | Side::Peer => floor(bench, &files).await?,

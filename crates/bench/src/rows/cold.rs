@@ -52,6 +52,7 @@ pub(crate) async fn measure(bench: &mut Bench) -> anyhow::Result<()> {
     for round in bench.plan.cold.rounds() {
         let cache = turn([Cache::Dropped, Cache::Kept], round)[0];
         for side in turn([Side::Ours, Side::Floor], round / 2) {
+            bench.settle()?;
             match side {
                 Side::Ours => our_night(bench, &ours, cache).await.context("bhatti")?,
                 Side::Floor | Side::Peer => {
@@ -60,6 +61,7 @@ pub(crate) async fn measure(bench: &mut Bench) -> anyhow::Result<()> {
                 }
             }
         }
+        bench.settle()?;
         if let Some(peer) = &mut bench.peer
             && cache == Cache::Kept
         {

@@ -21,6 +21,7 @@ const TRUE: &[&str] = &["/bin/true"];
 pub(crate) async fn measure(bench: &mut Bench) -> anyhow::Result<()> {
     for round in bench.plan.life.rounds() {
         for side in turn([Side::Ours, Side::Floor, Side::Peer], round) {
+            bench.settle()?;
             match side {
                 Side::Ours => ours(bench, round).await.context("bhatti")?,
                 Side::Floor => floor(bench).await.context("floor")?,
