@@ -96,6 +96,10 @@ async fn run(args: &RunArgs, places: &Places) -> anyhow::Result<()> {
     let reflink = shares_blocks(&places.parent)?;
     let machine = MachineFacts::gather(&places.parent, reflink, Path::new(SOURCES)).await;
     let mut results = Results::new(taken_at.to_string(), plan.name, machine);
+    if let Some(program) = &args.program {
+        // Nobody knows what that was built from.
+        results.machine.commit = format!("unknown ({})", program.display());
+    }
 
     say("==> a daemon and two machines");
     let setup = Setup {

@@ -240,7 +240,8 @@ impl BareMachine {
 
     async fn save(&mut self, to: &Path) -> anyhow::Result<()> {
         let state = to.join(image::STATE);
-        let arguments = json!({ "filename": state, "live": true });
+        // `true` would let go of the disk, and drop it from the page cache when vCPUs go on.
+        let arguments = json!({ "filename": state, "live": false });
         self.qmp.run("xen-save-devices-state", arguments).await?;
         let (pid, base) = (self.pid(), self.dir.join(file::MEMORY));
         let memory = to.join(image::MEMORY);
@@ -296,5 +297,39 @@ fn command(argv: &[&str]) -> Command {
     Command {
         argv: argv.iter().map(|word| (*word).to_owned()).collect(),
         ..Command::default()
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use bhatti_types::size::MemoryMb;
+    use bhatti_vmm::machine::Accelerator;
+
+    use super::Bare;
+    use crate::site::{self, Site};
+
+    #[tokio::test]
+    async fn a_bare_machine_boots_is_captured_and_goes_on_from_there() {
+        let parent = tempfile::tempdir().unwrap();
+        let site = Site::make(parent.path()).unwrap();
+        let cache = bhatti_testing::artifacts::cache();
+        let artifacts = site::install(&cache, &site.data()).unwrap();
+        let id = site.bare_id.clone();
+        let bare = Bare::new(artifacts, site.bare(), id, Accelerator::Tcg);
+        let memory = MemoryMb::new(256).unwrap();
+        let mut machine = bare.boot(memory).await.unwrap();
+        machine.exec(&["/bin/true"]).await.unwrap();
+        machine.exec(&["/bin/false"]).await.unwrap_err();
+        machine
+            .exec(&["sh", "-c", "echo here > /dev/shm/word"])
+            .await
+            .unwrap();
+        let image = site.path("image");
+        fs_err::create_dir(&image).unwrap();
+        machine.capture(&image).await.unwrap();
+        machine.destroy().await.unwrap();
+        let copy = bare.load(&image, memory, None).await.unwrap();
+        copy.exec(&["grep", "here", "/dev/shm/word"]).await.unwrap();
+        copy.destroy().await.unwrap();
     }
 }
