@@ -16,8 +16,10 @@ use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::store::Store;
 use bhatti_store::user::{LOCAL_NAME, UserRow, local_id};
 use bhatti_types::id::SandboxId;
+use bhatti_types::idle::IdleSettings;
 use bhatti_types::labels::Labels;
 use bhatti_types::name::{ImageName, SandboxName, SnapshotName, UserName};
+use bhatti_types::parent::Parent;
 use bhatti_types::secret::Token;
 use bhatti_types::size::DiskMb;
 use bhatti_vmm::machine::Vmm;
@@ -235,6 +237,10 @@ impl Engine {
             machine: None,
             created_at: Timestamp::now(),
             stopped_at: None,
+            idle: IdleSettings::default(),
+            used_at: None,
+            wake_at: None,
+            parent: None,
         };
         self.make(
             &user,
@@ -454,6 +460,10 @@ impl Engine {
             machine: None,
             created_at: Timestamp::now(),
             stopped_at: None,
+            idle: IdleSettings::default(),
+            used_at: None,
+            wake_at: None,
+            parent: Some(Parent::Snapshot(snapshot.id.clone())),
         };
         let material = Material::Snapshot(Box::new(snapshot));
         match self.make(&user, row, PlanKind::Resume, material).await {

@@ -71,6 +71,7 @@ impl Context {
             stall_ms: 0,
             disk_bytes: 0,
             created_at: Timestamp::now(),
+            automatic: false,
         };
         let (inserted, limit) = (row.clone(), user.max_snapshots);
         self.db(move |store| store.snapshot_insert(&inserted, limit))

@@ -4,6 +4,7 @@ use bhatti_store::store::Store;
 use bhatti_store::user::{
     DEFAULT_MAX_CPUS, DEFAULT_MAX_MEMORY_MB, DEFAULT_MAX_SANDBOXES, DEFAULT_MAX_SNAPSHOTS, UserRow,
 };
+use bhatti_types::idle::IdleSettings;
 use bhatti_types::id::{UserId, hex};
 use bhatti_types::name::UserName;
 use bhatti_types::secret::Token;
@@ -76,6 +77,7 @@ impl Context {
                 .unwrap_or(DEFAULT_MAX_MEMORY_MB),
             max_snapshots: new.max_snapshots.unwrap_or(DEFAULT_MAX_SNAPSHOTS),
             created_at: Timestamp::now(),
+            idle: IdleSettings::default(),
         };
         let inserted = row.clone();
         self.db(move |store| store.user_insert(&inserted)).await?;

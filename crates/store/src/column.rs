@@ -99,9 +99,20 @@ pub(crate) fn json<T: serde::de::DeserializeOwned>(
         .map_err(|error| unreadable(row, column, "JSON".to_owned(), Some(error.into())))
 }
 
-/// Writes a map of strings as JSON.
-pub(crate) fn json_text(map: &std::collections::BTreeMap<String, String>) -> String {
-    serde_json::to_string(map).expect("a map of strings is always JSON")
+/// Reads a text column that holds JSON or NULL.
+pub(crate) fn json_option<T: serde::de::DeserializeOwned>(
+    row: &Row<'_>,
+    column: &'static str,
+) -> Result<Option<T>, Error> {
+    match row.get::<_, Option<String>>(column)? {
+        Some(_) => json(row, column).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Writes a value as JSON. Only maps of strings and plain structs of this project come here.
+pub(crate) fn json_text<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("maps of strings and plain structs are always JSON")
 }
 
 /// Writes a time as RFC 3339 with exactly three digits of a second, so that texts sort as times.

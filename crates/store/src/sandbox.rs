@@ -2,14 +2,16 @@
 
 use bhatti_types::env::Env;
 use bhatti_types::id::{SandboxId, UserId};
+use bhatti_types::idle::IdleSettings;
 use bhatti_types::labels::Labels;
 use bhatti_types::name::{ImageName, SandboxName, SnapshotName};
+use bhatti_types::parent::Parent;
 use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
 use bhatti_types::state::{Status, Thermal};
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, Row, named_params};
 
-use crate::column::{json, json_text, parsed, parsed_option, size, time_text, word};
+use crate::column::{json, json_option, json_text, parsed, parsed_option, size, time_text, word};
 use crate::error::{Entity, StoreError};
 use crate::store::{Store, Txn};
 
@@ -67,6 +69,14 @@ pub struct SandboxRow {
     pub created_at: Timestamp,
     /// When it was last stopped; kept to the millisecond.
     pub stopped_at: Option<Timestamp>,
+    /// What is set for it about idling.
+    pub idle: IdleSettings,
+    /// When it was last used, as far as it was recorded; kept to the millisecond.
+    pub used_at: Option<Timestamp>,
+    /// When its guest wants to be woken for a timer; kept to the millisecond.
+    pub wake_at: Option<Timestamp>,
+    /// What it descends from.
+    pub parent: Option<Parent>,
 }
 
 impl SandboxRow {
@@ -93,6 +103,10 @@ impl SandboxRow {
             machine: row.get("machine")?,
             created_at: parsed(row, "created_at")?,
             stopped_at: parsed_option(row, "stopped_at")?,
+            idle: json(row, "idle")?,
+            used_at: parsed_option(row, "used_at")?,
+            wake_at: parsed_option(row, "wake_at")?,
+            parent: json_option(row, "parent")?,
         })
     }
 }
@@ -114,9 +128,10 @@ impl Txn<'_> {
         self.sandbox_execute(
             "INSERT INTO sandboxes (id, user_id, name, status, thermal, reason, image, cpus, \
              memory_mb, disk_mb, env, labels, run_as, workdir, kit, engine, accelerator, resumed_from, \
-             machine, created_at, stopped_at) VALUES (:id, :user_id, :name, :status, :thermal, \
+             machine, created_at, stopped_at, idle, used_at, wake_at, parent) VALUES (:id, :user_id, :name, :status, :thermal, \
              :reason, :image, :cpus, :memory_mb, :disk_mb, :env, :labels, :run_as, :workdir, :kit, :engine, \
-             :accelerator, :resumed_from, :machine, :created_at, :stopped_at)",
+             :accelerator, :resumed_from, :machine, :created_at, :stopped_at, :idle, :used_at, \
+             :wake_at, :parent)",
             sandbox,
         )
         .map_err(StoreError::sql("add a sandbox"))?;
@@ -136,7 +151,8 @@ impl Txn<'_> {
                  memory_mb = :memory_mb, disk_mb = :disk_mb, env = :env, labels = :labels, \
                  run_as = :run_as, workdir = :workdir, kit = :kit, engine = :engine, accelerator = :accelerator, \
                  resumed_from = :resumed_from, machine = :machine, created_at = :created_at, \
-                 stopped_at = :stopped_at WHERE id = :id",
+                 stopped_at = :stopped_at, idle = :idle, used_at = :used_at, wake_at = :wake_at, \
+                 parent = :parent WHERE id = :id",
                 sandbox,
             )
             .map_err(StoreError::sql("change a sandbox"))?;
@@ -185,6 +201,10 @@ impl Txn<'_> {
             ":machine": sandbox.machine,
             ":created_at": time_text(sandbox.created_at),
             ":stopped_at": sandbox.stopped_at.map(time_text),
+            ":idle": json_text(&sandbox.idle),
+            ":used_at": sandbox.used_at.map(time_text),
+            ":wake_at": sandbox.wake_at.map(time_text),
+            ":parent": sandbox.parent.as_ref().map(json_text),
         })
     }
 

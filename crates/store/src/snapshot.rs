@@ -76,6 +76,9 @@ pub struct SnapshotRow {
     pub disk_bytes: u64,
     /// When it was taken; kept to the millisecond.
     pub created_at: Timestamp,
+    /// Whether bhatti took it by itself, before a rollback. Such ones do not count against the
+    /// limit.
+    pub automatic: bool,
 }
 
 impl SnapshotRow {
@@ -101,6 +104,7 @@ impl SnapshotRow {
             stall_ms: count(row, "stall_ms")?,
             disk_bytes: count(row, "disk_bytes")?,
             created_at: parsed(row, "created_at")?,
+            automatic: row.get("automatic")?,
         })
     }
 }
@@ -112,7 +116,7 @@ impl Txn<'_> {
     /// if its owner has `limit` already, those being taken included.
     pub fn snapshot_insert(&self, snapshot: &SnapshotRow, limit: u32) -> Result<(), StoreError> {
         self.snapshot_name_is_free(snapshot)?;
-        if self.snapshot_count(&snapshot.user)? >= limit {
+        if !snapshot.automatic && self.snapshot_count(&snapshot.user)? >= limit {
             return Err(StoreError::Quota {
                 entity: Entity::Snapshot,
                 limit,
@@ -121,9 +125,9 @@ impl Txn<'_> {
         self.snapshot_execute(
             "INSERT INTO snapshots (id, user_id, name, source_sandbox, source_id, status, cpus, \
              memory_mb, disk_mb, image, env, labels, run_as, workdir, kit, engine, accelerator, stall_ms, \
-             disk_bytes, created_at) VALUES (:id, :user_id, :name, :source_sandbox, :source_id, \
+             disk_bytes, created_at, automatic) VALUES (:id, :user_id, :name, :source_sandbox, :source_id, \
              :status, :cpus, :memory_mb, :disk_mb, :image, :env, :labels, :run_as, :workdir, :kit, :engine, \
-             :accelerator, :stall_ms, :disk_bytes, :created_at)",
+             :accelerator, :stall_ms, :disk_bytes, :created_at, :automatic)",
             snapshot,
         )
         .map_err(StoreError::sql("add a snapshot"))?;
@@ -143,7 +147,7 @@ impl Txn<'_> {
                  cpus = :cpus, memory_mb = :memory_mb, disk_mb = :disk_mb, image = :image, \
                  env = :env, labels = :labels, run_as = :run_as, workdir = :workdir, kit = :kit, engine = :engine, \
                  accelerator = :accelerator, stall_ms = :stall_ms, disk_bytes = :disk_bytes, \
-                 created_at = :created_at WHERE id = :id",
+                 created_at = :created_at, automatic = :automatic WHERE id = :id",
                 snapshot,
             )
             .map_err(StoreError::sql("change a snapshot"))?;
@@ -188,6 +192,7 @@ impl Txn<'_> {
             ":stall_ms": count_value(snapshot.stall_ms),
             ":disk_bytes": count_value(snapshot.disk_bytes),
             ":created_at": time_text(snapshot.created_at),
+            ":automatic": snapshot.automatic,
         })
     }
 
@@ -241,11 +246,11 @@ impl Txn<'_> {
             .map_err(StoreError::sql("look up a snapshot by name"))
     }
 
-    /// How many checkpoints a user has, those being taken included.
+    /// How many checkpoints a user has, those being taken included, automatic ones not.
     pub fn snapshot_count(&self, user: &UserId) -> Result<u32, StoreError> {
         self.raw
             .query_row(
-                "SELECT count(*) FROM snapshots WHERE user_id = ?1",
+                "SELECT count(*) FROM snapshots WHERE user_id = ?1 AND automatic = 0",
                 [user.as_str()],
                 |row| row.get(0),
             )

@@ -1,11 +1,12 @@
 //! Users and their limits.
 
 use bhatti_types::id::UserId;
+use bhatti_types::idle::IdleSettings;
 use bhatti_types::name::UserName;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, Row, named_params};
 
-use crate::column::{parsed, time_text};
+use crate::column::{json, json_text, parsed, time_text};
 use crate::error::{Entity, StoreError};
 use crate::store::{Store, Txn};
 
@@ -42,6 +43,8 @@ pub struct UserRow {
     pub max_snapshots: u32,
     /// When it was made; kept to the millisecond.
     pub created_at: Timestamp,
+    /// What is set for its sandboxes about idling.
+    pub idle: IdleSettings,
 }
 
 impl UserRow {
@@ -60,6 +63,7 @@ impl UserRow {
             max_memory_mb_per_sandbox: row.get("max_memory_mb_per_sandbox")?,
             max_snapshots: row.get("max_snapshots")?,
             created_at: parsed(row, "created_at")?,
+            idle: json(row, "idle")?,
         })
     }
 }
@@ -92,9 +96,9 @@ impl Txn<'_> {
         self.raw
             .prepare_cached(
                 "INSERT INTO users (id, name, token_hash, max_sandboxes, max_cpus_per_sandbox, \
-                 max_memory_mb_per_sandbox, max_snapshots, created_at) VALUES (:id, :name, \
+                 max_memory_mb_per_sandbox, max_snapshots, created_at, idle) VALUES (:id, :name, \
                  :token_hash, :max_sandboxes, :max_cpus, :max_memory_mb, :max_snapshots, \
-                 :created_at)",
+                 :created_at, :idle)",
             )
             .and_then(|mut statement| {
                 statement.execute(named_params! {
@@ -106,9 +110,28 @@ impl Txn<'_> {
                     ":max_memory_mb": user.max_memory_mb_per_sandbox,
                     ":max_snapshots": user.max_snapshots,
                     ":created_at": time_text(user.created_at),
+                    ":idle": json_text(&user.idle),
                 })
             })
             .map_err(StoreError::sql("add a user"))?;
+        Ok(())
+    }
+
+    /// Sets what a user's sandboxes do when idle; [`StoreError::NotFound`] if there is none.
+    pub fn user_set_idle(&self, id: &UserId, idle: &IdleSettings) -> Result<(), StoreError> {
+        let changed = self
+            .raw
+            .execute(
+                "UPDATE users SET idle = ?2 WHERE id = ?1",
+                (id.as_str(), json_text(idle)),
+            )
+            .map_err(StoreError::sql("change a user's idle settings"))?;
+        if changed == 0 {
+            return Err(StoreError::NotFound {
+                entity: Entity::User,
+                name: id.to_string(),
+            });
+        }
         Ok(())
     }
 
@@ -190,6 +213,11 @@ impl Txn<'_> {
 }
 
 impl Store {
+    /// [`Txn::user_set_idle`] on its own.
+    pub fn user_set_idle(&self, id: &UserId, idle: &IdleSettings) -> Result<(), StoreError> {
+        self.write(|txn| txn.user_set_idle(id, idle))
+    }
+
     /// [`Txn::user_insert`] on its own.
     pub fn user_insert(&self, user: &UserRow) -> Result<(), StoreError> {
         self.write(|txn| txn.user_insert(user))

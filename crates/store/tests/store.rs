@@ -11,7 +11,9 @@ use bhatti_store::store::Store;
 use bhatti_store::user::{self, UserRow};
 use bhatti_types::env::Env;
 use bhatti_types::id::{SandboxId, SnapshotId, UserId};
+use bhatti_types::idle::{IdleSettings, IdleTime};
 use bhatti_types::labels::Labels;
+use bhatti_types::parent::Parent;
 use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
 use bhatti_types::state::{Status, Thermal};
 use jiff::Timestamp;
@@ -49,6 +51,14 @@ fn sandbox(name: &str) -> SandboxRow {
         machine: Some(r#"{"pid":1}"#.to_owned()),
         created_at: time(),
         stopped_at: Some(time()),
+        idle: IdleSettings {
+            pause_after: Some("90s".parse().unwrap()),
+            keep_hot: Some(false),
+            ..IdleSettings::default()
+        },
+        used_at: Some(time()),
+        wake_at: Some(time()),
+        parent: Some(Parent::Snapshot(SnapshotId::random())),
     }
 }
 
@@ -74,6 +84,7 @@ fn snapshot(name: &str) -> SnapshotRow {
         stall_ms: 12,
         disk_bytes: 1 << 40,
         created_at: time(),
+        automatic: false,
     }
 }
 
@@ -87,6 +98,10 @@ fn alice() -> UserRow {
         max_memory_mb_per_sandbox: user::DEFAULT_MAX_MEMORY_MB,
         max_snapshots: user::DEFAULT_MAX_SNAPSHOTS,
         created_at: time(),
+        idle: IdleSettings {
+            cold_after: Some(IdleTime::Never),
+            ..IdleSettings::default()
+        },
     }
 }
 

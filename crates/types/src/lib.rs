@@ -5,9 +5,11 @@
 
 pub mod env;
 pub mod id;
+pub mod idle;
 pub mod invalid;
 pub mod labels;
 pub mod name;
+pub mod parent;
 pub mod secret;
 pub mod size;
 pub mod state;

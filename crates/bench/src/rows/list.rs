@@ -17,6 +17,7 @@ use bhatti_store::store::Store;
 use bhatti_store::user::local_id;
 use bhatti_types::env::Env;
 use bhatti_types::id::SandboxId;
+use bhatti_types::idle::IdleSettings;
 use bhatti_types::labels::Labels;
 use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
 use bhatti_types::state::{Status, Thermal};
@@ -99,6 +100,10 @@ fn row(number: usize) -> anyhow::Result<SandboxRow> {
         machine: None,
         created_at: Timestamp::now(),
         stopped_at: Some(Timestamp::now()),
+        idle: IdleSettings::default(),
+        used_at: None,
+        wake_at: None,
+        parent: None,
     })
 }
 

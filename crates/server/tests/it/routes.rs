@@ -8,6 +8,7 @@ use bhatti_store::store::Store;
 use bhatti_store::user::UserRow;
 use bhatti_types::env::Env;
 use bhatti_types::id::{RequestId, SandboxId, SnapshotId, UserId, hex};
+use bhatti_types::idle::IdleSettings;
 use bhatti_types::labels::Labels;
 use bhatti_types::secret::Token;
 use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
@@ -56,6 +57,7 @@ fn furnish(dir: &std::path::Path) -> (Token, SandboxId) {
         max_memory_mb_per_sandbox: 1024,
         max_snapshots: 1,
         created_at: Timestamp::UNIX_EPOCH,
+        idle: IdleSettings::default(),
     };
     let sandbox = SandboxRow {
         id: SandboxId::random(),
@@ -79,6 +81,10 @@ fn furnish(dir: &std::path::Path) -> (Token, SandboxId) {
         machine: None,
         created_at: Timestamp::UNIX_EPOCH,
         stopped_at: Some(Timestamp::UNIX_EPOCH),
+        idle: IdleSettings::default(),
+        used_at: None,
+        wake_at: None,
+        parent: None,
     };
     let snapshot = SnapshotRow {
         id: SnapshotId::random(),
@@ -101,6 +107,7 @@ fn furnish(dir: &std::path::Path) -> (Token, SandboxId) {
         stall_ms: 7,
         disk_bytes: 4096,
         created_at: Timestamp::UNIX_EPOCH,
+        automatic: false,
     };
     store.user_insert(&user).unwrap();
     store.sandbox_insert(&sandbox, 1).unwrap();
