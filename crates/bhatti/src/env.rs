@@ -19,6 +19,10 @@ pub(crate) const QEMU: &str = "BHATTI_QEMU";
 pub(crate) const LOG_LEVEL: &str = "BHATTI_LOG_LEVEL";
 /// Whether the daemon limits request rates.
 pub(crate) const RATE_LIMIT: &str = "BHATTI_RATE_LIMIT";
+/// How many started clones are kept for each template.
+pub(crate) const POOL: &str = "BHATTI_POOL";
+/// How many templates are kept.
+pub(crate) const MAX_TEMPLATES: &str = "BHATTI_MAX_TEMPLATES";
 /// One configuration file in place of the two.
 pub(crate) const CONFIG: &str = "BHATTI_CONFIG";
 /// The host's configuration file in place of the usual one.
@@ -75,6 +79,14 @@ pub(crate) const VARIABLES: &[Variable] = &[
     Variable {
         name: RATE_LIMIT,
         help: "request limits of `bhatti serve`, over `rate_limit`",
+    },
+    Variable {
+        name: POOL,
+        help: "started clones that `bhatti serve` keeps, over `pool`",
+    },
+    Variable {
+        name: MAX_TEMPLATES,
+        help: "templates that `bhatti serve` keeps, over `max_templates`",
     },
     Variable {
         name: CONFIG,

@@ -14,17 +14,28 @@ pub struct EngineConfig {
     pub qemu: PathBuf,
     /// Which accelerator to use.
     pub accelerator: AcceleratorChoice,
+    /// Most templates that are kept; with 0, every create boots.
+    pub max_templates: usize,
+    /// Most started clones in stock for each template; with 0, there are none.
+    pub pool: usize,
     /// Asked before and after each step; tests make it fail or end the process.
     pub faults: Arc<dyn Faults>,
 }
 
+/// Templates that are kept if nothing else is said.
+pub const DEFAULT_MAX_TEMPLATES: usize = 16;
+/// Started clones in stock for each template if nothing else is said.
+pub const DEFAULT_POOL: usize = 2;
+
 impl EngineConfig {
-    /// The defaults over a data directory.
+    /// The defaults over a data directory, without a stock of started clones.
     pub fn new(data_dir: PathBuf) -> Self {
         Self {
             data_dir,
             qemu: PathBuf::from("qemu-system-x86_64"),
             accelerator: AcceleratorChoice::Auto,
+            max_templates: DEFAULT_MAX_TEMPLATES,
+            pool: 0,
             faults: Arc::new(NoFaults),
         }
     }

@@ -19,6 +19,8 @@ use crate::accelerator::Accelerators;
 use crate::error::Error;
 use crate::fault::Faults;
 use crate::layout::Layout;
+use crate::templates::registry::Templates;
+use crate::templates::stock::Stock;
 
 /// Memory that is left to the host, in bytes.
 const MEMORY_RESERVE: u64 = 256 << 20;
@@ -35,6 +37,8 @@ pub(crate) struct Context {
     pub(crate) images: Catalog,
     pub(crate) accelerators: Accelerators,
     pub(crate) faults: Arc<dyn Faults>,
+    pub(crate) templates: Templates,
+    pub(crate) stock: Stock,
     /// All tasks of the engine; joined when it is closed.
     pub(crate) tasks: TaskTracker,
     /// Images of machines whose every byte was checked, or written, by this daemon.
@@ -55,6 +59,7 @@ impl Context {
         images: Catalog,
         accelerators: Accelerators,
         faults: Arc<dyn Faults>,
+        (max_templates, pool): (usize, usize),
     ) -> Self {
         Self {
             layout,
@@ -65,6 +70,8 @@ impl Context {
             images,
             accelerators,
             faults,
+            templates: Templates::new(max_templates),
+            stock: Stock::new(pool),
             tasks: TaskTracker::new(),
             sound: Mutex::new(HashSet::new()),
         }

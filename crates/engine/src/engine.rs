@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use bhatti_guest::exec::{Command, Exec};
 use bhatti_guest::link::Link;
-use bhatti_host::files;
 use bhatti_host::lock::{DirLock, LockError};
 use bhatti_image::catalog::Catalog;
-use bhatti_image::image::Image;
 use bhatti_image::kit::KitStore;
 use bhatti_lifecycle::limits::SandboxLimits;
 use bhatti_lifecycle::plan::PlanKind;
@@ -15,13 +13,12 @@ use bhatti_lifecycle::state::State;
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::store::Store;
 use bhatti_store::user::{LOCAL_NAME, UserRow, local_id};
-use bhatti_types::id::SandboxId;
+use bhatti_types::id::{SandboxId, TemplateId};
 use bhatti_types::idle::IdleSettings;
 use bhatti_types::labels::Labels;
 use bhatti_types::name::{ImageName, SandboxName, SnapshotName, UserName};
 use bhatti_types::parent::Parent;
 use bhatti_types::secret::Token;
-use bhatti_types::size::DiskMb;
 use bhatti_vmm::machine::Vmm;
 use bhatti_vmm::qemu::launcher::Qemu;
 use jiff::Timestamp;
@@ -33,24 +30,22 @@ use crate::config::EngineConfig;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::layout::Layout;
-use crate::request::{Caller, NewExec, NewSandbox, NewUser, Role};
+use crate::request::{Caller, NewExec, NewSandbox, NewUser, Role, Size};
 use crate::sandbox::actor::{Actor, Handle};
 use crate::sandbox::directory::Directory;
 use crate::sandbox::work::{Material, Work};
 use crate::view::{
-    Created, DetachedView, HostView, ImageView, SandboxView, SnapshotView, UserView,
+    Created, DetachedView, HostView, ImageView, SandboxView, SnapshotView, TemplateView, UserView,
 };
 use crate::{naming, recovery};
 
-/// The image of a sandbox that names none.
-const DEFAULT_IMAGE: &str = "base";
 /// How often a made-up name is tried before giving up.
 const NAME_TRIES: u32 = 16;
 
 /// The running engine. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
-    ctx: Arc<Context>,
+    pub(crate) ctx: Arc<Context>,
     directory: Arc<Directory>,
     /// Held for as long as the engine is there.
     _lock: Arc<DirLock>,
@@ -92,15 +87,19 @@ impl Engine {
             images,
             accelerators,
             config.faults,
+            (config.max_templates, config.pool),
         ));
         let directory = Arc::new(Directory::default());
         recovery::recover(&ctx, &directory).await?;
+        // No process works in their directories any more.
+        ctx.open_templates().await?;
         let engine = Self {
             ctx,
             directory,
             _lock: Arc::new(lock),
         };
         engine.probe_early();
+        engine.ctx.keep_stock();
         Ok(engine)
     }
 
@@ -123,6 +122,7 @@ impl Engine {
     /// Lets running work finish and lets go of the machines, which stay as they are.
     pub async fn close(&self) {
         self.directory.close();
+        self.ctx.stock.close();
         self.ctx.tasks.close();
         self.ctx.tasks.wait().await;
     }
@@ -198,72 +198,29 @@ impl Engine {
             .await
     }
 
-    async fn create(&self, caller: &Caller, new: NewSandbox) -> Result<SandboxView, Error> {
-        let user = self.ctx.user_row(&caller.user).await?;
-        limits(&user).check(new.cpus, new.memory)?;
-        let image_name = match new.image {
-            Some(name) => name,
-            None => DEFAULT_IMAGE.parse()?,
-        };
-        let image = self.ctx.image(&image_name).await?;
-        let disk = disk_size(&image, new.disk)?;
-        let kit = self.ctx.kits.current()?;
-        let accelerator = self.ctx.accelerator(&kit).await?;
-        Context::admit_memory(new.memory)?;
-        self.ctx
-            .admit_disk(files::disk_usage(&image.disk).map_err(Error::internal)?)?;
-        let row = SandboxRow {
-            id: SandboxId::random(),
-            user: caller.user.clone(),
-            name: match new.name {
-                Some(name) => name,
-                None => self.free_name(caller)?,
-            },
-            status: State::Creating.shown().0,
-            thermal: State::Creating.shown().1,
-            reason: None,
-            image: image_name,
-            cpus: new.cpus,
-            memory: new.memory,
-            disk,
-            env: image.config.env.overlaid(&new.env),
-            labels: new.labels,
-            run_as: new.run_as.or_else(|| image.config.user.clone()),
-            workdir: image.config.workdir.clone(),
-            kit: kit.id.to_string(),
-            engine: self.ctx.vmm.name().to_owned(),
-            accelerator: Some(accelerator.as_str().to_owned()),
-            resumed_from: None,
-            machine: None,
-            created_at: Timestamp::now(),
-            stopped_at: None,
-            idle: IdleSettings::default(),
-            used_at: None,
-            wake_at: None,
-            parent: None,
-        };
-        self.make(
-            &user,
-            row,
-            PlanKind::Create,
-            Material::Image(Box::new(image)),
-        )
-        .await
-    }
-
     /// Records a new sandbox and has its task make it.
-    async fn make(
+    pub(crate) async fn make(
         &self,
         user: &UserRow,
         row: SandboxRow,
         kind: PlanKind,
         material: Material,
     ) -> Result<SandboxView, Error> {
-        let (recorded, limit) = (row.clone(), user.max_sandboxes);
-        let mut actor = Actor::new(
-            Work::new(self.ctx.clone(), row, None),
-            self.directory.clone(),
-        );
+        let work = Work::new(self.ctx.clone(), row, None);
+        let made = self.make_of(user, work, kind, material).await;
+        made.map_err(|not_made| not_made.error)
+    }
+
+    /// [`Engine::make`] of what may have a machine already.
+    pub(crate) async fn make_of(
+        &self,
+        user: &UserRow,
+        work: Work,
+        kind: PlanKind,
+        material: Material,
+    ) -> Result<SandboxView, NotMade> {
+        let (recorded, limit) = (work.row.clone(), user.max_sandboxes);
+        let mut actor = Actor::new(work, self.directory.clone());
         let (handle, directory) = (actor.take_handle(), self.directory.clone());
         let id = recorded.id.clone();
         // Entered in the directory within the transaction, so that another create of the same name
@@ -279,15 +236,20 @@ impl Engine {
         });
         if let Err(error) = inserted.await {
             self.directory.remove(&id);
-            return Err(error);
+            let unused = Some(Box::new(actor.into_work()));
+            return Err(NotMade { error, unused });
         }
         let (made, result) = oneshot::channel();
         let span = tracing::Span::current();
         actor.spawn(|actor| actor.make(kind, material, made, span));
-        result.await.map_err(Error::internal)?
+        let result = result.await.map_err(Error::internal);
+        result.and_then(|made| made).map_err(|error| NotMade {
+            error,
+            unused: None,
+        })
     }
 
-    fn free_name(&self, caller: &Caller) -> Result<SandboxName, Error> {
+    pub(crate) fn free_name(&self, caller: &Caller) -> Result<SandboxName, Error> {
         let mut random = [0u8; 3];
         for _ in 0..NAME_TRIES {
             getrandom::fill(&mut random).map_err(Error::internal)?;
@@ -434,7 +396,7 @@ impl Engine {
         let snapshot = self.ctx.snapshot_row(&caller.user, name).await?;
         limits(&user).check(snapshot.cpus, snapshot.memory)?;
         Context::admit_memory(snapshot.memory)?;
-        self.ctx.admit_disk(snapshot.disk_bytes)?;
+        self.ctx.room_on_disk(snapshot.disk_bytes).await?;
         let row = SandboxRow {
             id: SandboxId::random(),
             user: caller.user.clone(),
@@ -484,6 +446,35 @@ impl Engine {
     /// One image.
     pub async fn image_get(&self, _caller: &Caller, name: &ImageName) -> Result<ImageView, Error> {
         self.ctx.image_get(name).await
+    }
+
+    /// Makes the template of a shape ahead of the first create of it. Takes as long as a boot and
+    /// a stop, or no time if it is there.
+    pub async fn image_warm(
+        &self,
+        caller: &Caller,
+        image: &ImageName,
+        size: Size,
+    ) -> Result<TemplateView, Error> {
+        let (engine, caller, image) = (self.clone(), caller.clone(), image.clone());
+        self.owned(async move {
+            let user = engine.ctx.user_row(&caller.user).await?;
+            let wanted = engine.wanted(&user, &image, size).await?;
+            engine.ctx.template_warm(&wanted).await
+        })
+        .await
+    }
+
+    /// The templates of images the caller may use, the one of the latest use first.
+    pub async fn template_list(&self, _caller: &Caller) -> Result<Vec<TemplateView>, Error> {
+        self.ctx.template_list().await
+    }
+
+    /// Deletes a template; machines made from it go on.
+    pub async fn template_delete(&self, id: &TemplateId) -> Result<(), Error> {
+        let (ctx, id) = (self.ctx.clone(), id.clone());
+        self.owned(async move { ctx.template_delete(&id).await })
+            .await
     }
 
     /// Makes a user and its token.
@@ -536,24 +527,17 @@ impl Engine {
     }
 }
 
-fn limits(user: &UserRow) -> SandboxLimits {
+/// A sandbox that was not made.
+pub(crate) struct NotMade {
+    pub(crate) error: Error,
+    /// What it was to be made of, if its plan did not begin.
+    pub(crate) unused: Option<Box<Work>>,
+}
+
+pub(crate) fn limits(user: &UserRow) -> SandboxLimits {
     SandboxLimits {
         cpus: user.max_cpus_per_sandbox,
         memory_mb: user.max_memory_mb_per_sandbox,
-    }
-}
-
-/// The size of a new disk: never smaller than the image, whose file system fills it.
-fn disk_size(image: &Image, asked: Option<DiskMb>) -> Result<DiskMb, Error> {
-    match asked {
-        Some(asked) if asked < image.size_mb => Err(bhatti_types::invalid::Invalid::new(
-            "disk size",
-            &asked.to_string(),
-            format!("image {} needs at least {} MB", image.name, image.size_mb),
-        )
-        .into()),
-        Some(asked) => Ok(asked),
-        None => Ok(image.size_mb),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bhatti_types::id::{SandboxId, SnapshotId};
+use bhatti_types::id::{SandboxId, SnapshotId, TemplateId};
 
 /// Names of the files of a checkpoint or cold image.
 pub mod file {
@@ -12,8 +12,12 @@ pub mod file {
     pub const STATE: &str = "state";
     /// Memory, zeros left out as holes.
     pub const MEMORY: &str = "mem";
-    /// The disk, in checkpoints.
+    /// The disk, in checkpoints and templates.
     pub const DISK: &str = "disk.raw";
+    /// What a template was made of; its digest is the template's id.
+    pub const SHAPE: &str = "template.json";
+    /// How often a template was used; written with every use, so its time is that of the last.
+    pub const USED: &str = "used";
 }
 
 /// Beginning of the names of directories that are not whole yet; always safe to delete at the
@@ -95,6 +99,21 @@ impl Layout {
     /// One checkpoint's directory.
     pub fn snapshot(&self, id: &SnapshotId) -> PathBuf {
         self.snapshots().join(id.as_str())
+    }
+
+    /// All templates' directories.
+    pub fn templates(&self) -> PathBuf {
+        self.root.join("templates")
+    }
+
+    /// One template's directory.
+    pub fn template(&self, id: &TemplateId) -> PathBuf {
+        self.templates().join(id.as_str())
+    }
+
+    /// The directory of the machine that a template is made of.
+    pub fn template_half(&self, id: &TemplateId) -> PathBuf {
+        self.templates().join(format!("{HALF_MADE}{id}"))
     }
 
     /// A checkpoint's directory while it is being written.

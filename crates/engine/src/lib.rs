@@ -6,6 +6,7 @@
 //! Engine (facade) ──► sandbox::actor, one task per sandbox ──► sandbox::work, one step at a time
 //!     │                     decides with bhatti_lifecycle            │
 //!     ├── users, images     publishes (generation, view, link)       ├── bhatti_vmm, bhatti_guest
+//!     ├── templates: made once, forked by creates          │
 //!     └── recovery, once at the start                                └── checkpoint, bhatti_host
 //! ```
 
@@ -13,6 +14,7 @@ pub mod accelerator;
 pub mod checkpoint;
 pub mod config;
 mod context;
+mod create;
 pub mod engine;
 pub mod error;
 pub mod fault;
@@ -23,5 +25,6 @@ mod recovery;
 pub mod request;
 mod sandbox;
 mod snapshots;
+pub mod templates;
 mod users;
 pub mod view;

@@ -236,7 +236,11 @@ impl World {
             Some(true) => assert_eq!(self.snapshot, Files::Whole, "shown as whole: {told}"),
             Some(false) => panic!("half a checkpoint left: {told}"),
         }
-        assert_ne!(self.template, Files::Partial, "half a template left: {told}");
+        assert_ne!(
+            self.template,
+            Files::Partial,
+            "half a template left: {told}"
+        );
     }
 }
 

@@ -3,8 +3,9 @@
 use bhatti_api::image::Image;
 use bhatti_api::sandbox::Sandbox;
 use bhatti_api::snapshot::Snapshot;
+use bhatti_api::template::Template;
 use bhatti_api::user::User;
-use bhatti_engine::view::{ImageView, SandboxView, SnapshotView, UserView};
+use bhatti_engine::view::{ImageView, SandboxView, SnapshotView, TemplateView, UserView};
 use jiff::Timestamp;
 
 /// RFC 3339 with exactly three digits of a second, as in the store.
@@ -58,6 +59,24 @@ pub(crate) fn image(view: ImageView) -> Image {
         source: view.source,
         size_mb: view.size_mb,
         created_at: time(view.created_at),
+    }
+}
+
+pub(crate) fn template(view: TemplateView) -> Template {
+    Template {
+        id: view.id.into(),
+        image: view.image.into(),
+        cpus: f64::from(view.cpus.get()),
+        memory_mb: view.memory.into(),
+        disk_size_mb: view.disk.into(),
+        kit: view.kit,
+        engine: view.engine,
+        accelerator: view.accelerator,
+        uses: view.uses,
+        last_used_at: view.used_at.map(time),
+        created_at: time(view.created_at),
+        disk_bytes: view.disk_bytes,
+        pool: view.pool as u64,
     }
 }
 

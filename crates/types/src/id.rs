@@ -108,9 +108,9 @@ id_type!(
 );
 
 impl TemplateId {
-    /// The id of a template made of what has this digest.
-    pub fn of_digest(digest: [u8; 8]) -> Self {
-        Self(format!("{}{}", Self::PREFIX, hex(&digest)))
+    /// The id of a template made of what has this digest: its first 64 bits.
+    pub fn of_digest(digest: &[u8; 32]) -> Self {
+        Self(format!("{}{}", Self::PREFIX, hex(&digest[..8])))
     }
 }
 
@@ -138,8 +138,8 @@ mod test {
 
     #[test]
     fn a_templates_id_parses_as_itself() {
-        let id = TemplateId::of_digest([0, 1, 2, 3, 4, 5, 254, 255]);
-        assert_eq!(id.as_str(), "tpl_000102030405feff");
+        let id = TemplateId::of_digest(&[0xfe; 32]);
+        assert_eq!(id.as_str(), "tpl_fefefefefefefefe");
         assert_eq!(id.as_str().parse::<TemplateId>().unwrap(), id);
     }
 

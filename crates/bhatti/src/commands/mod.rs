@@ -13,5 +13,6 @@ pub(crate) mod setup;
 pub(crate) mod snapshot;
 pub(crate) mod start;
 pub(crate) mod stop;
+pub(crate) mod template;
 pub(crate) mod user;
 pub(crate) mod version;

@@ -25,6 +25,8 @@ pub(crate) enum Form {
     Text,
     /// `true` or `false`.
     Switch,
+    /// A whole number.
+    Number,
 }
 
 /// Whether a value may be shown.
@@ -74,6 +76,10 @@ pub(crate) const ACCELERATOR: &str = "accelerator";
 pub(crate) const QEMU: &str = "qemu";
 /// Name of the key of the log level.
 pub(crate) const LOG_LEVEL: &str = "log_level";
+/// Name of the key of the number of started clones kept for each template.
+pub(crate) const POOL: &str = "pool";
+/// Name of the key of the number of templates kept.
+pub(crate) const MAX_TEMPLATES: &str = "max_templates";
 
 /// All keys, in the order they are shown.
 pub(crate) const KEYS: &[Key] = &[
@@ -117,6 +123,24 @@ pub(crate) const KEYS: &[Key] = &[
             "whether users' requests are limited",
         )
     },
+    Key {
+        form: Form::Number,
+        ..Key::new(
+            POOL,
+            env::POOL,
+            "most started clones kept ready for each template in demand; 0 for none",
+        )
+    }
+    .flag("--pool"),
+    Key {
+        form: Form::Number,
+        ..Key::new(
+            MAX_TEMPLATES,
+            env::MAX_TEMPLATES,
+            "most templates kept; with 0, every create boots",
+        )
+    }
+    .flag("--max-templates"),
 ];
 
 /// The key of a name.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bhatti_client::endpoint::Endpoint;
 use bhatti_client::token::BearerToken;
+use bhatti_engine::config::{DEFAULT_MAX_TEMPLATES, DEFAULT_POOL};
 use figment::error::Kind;
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
@@ -12,8 +13,8 @@ use figment::{Figment, Metadata, Profile, Provider};
 use crate::config::environment::Environment;
 use crate::config::error::ConfigError;
 use crate::config::keys::{
-    ACCELERATOR, API_URL, AUTH_TOKEN, DATA_DIR, ENGINE, Form, KEYS, Key, LISTEN, LOG_LEVEL, QEMU,
-    RATE_LIMIT, Shown, key,
+    ACCELERATOR, API_URL, AUTH_TOKEN, DATA_DIR, ENGINE, Form, KEYS, Key, LISTEN, LOG_LEVEL,
+    MAX_TEMPLATES, POOL, QEMU, RATE_LIMIT, Shown, key,
 };
 use crate::config::settings::Settings;
 use crate::env;
@@ -152,6 +153,8 @@ fn defaults() -> Dict {
         (QEMU.to_owned(), text(&qemu)),
         (LOG_LEVEL.to_owned(), text("info")),
         (RATE_LIMIT.to_owned(), Value::from(true)),
+        (POOL.to_owned(), Value::from(DEFAULT_POOL)),
+        (MAX_TEMPLATES.to_owned(), Value::from(DEFAULT_MAX_TEMPLATES)),
     ])
 }
 
@@ -215,6 +218,7 @@ fn value(key: &Key, text: &str) -> Value {
     match (key.form, text) {
         (Form::Switch, "true" | "1" | "on" | "yes") => Value::from(true),
         (Form::Switch, "false" | "0" | "off" | "no") => Value::from(false),
+        (Form::Number, digits) if let Ok(number) = digits.parse::<u64>() => Value::from(number),
         _ => Value::from(text.to_owned()),
     }
 }
@@ -328,6 +332,9 @@ impl Config {
             Ok(_) if key.shown == Shown::Redacted => "(redacted)".into(),
             Ok(Value::String(_, text)) => text.into(),
             Ok(Value::Bool(_, switch)) => switch.into(),
+            Ok(Value::Num(_, number)) => {
+                number.to_u128().and_then(|n| u64::try_from(n).ok()).into()
+            }
             // No key has values of another type; there is an error for those.
             Ok(_) | Err(_) => serde_json::Value::Null,
         }

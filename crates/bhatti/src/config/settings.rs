@@ -34,6 +34,10 @@ pub(crate) struct Settings {
     pub(crate) log_level: LogLevel,
     /// Whether users' requests are limited.
     pub(crate) rate_limit: bool,
+    /// Most started clones of one template.
+    pub(crate) pool: u16,
+    /// Most templates.
+    pub(crate) max_templates: u16,
 }
 
 /// The engines there are.

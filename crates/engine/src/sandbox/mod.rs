@@ -4,6 +4,7 @@ pub(crate) mod actor;
 pub(crate) mod directory;
 mod files;
 mod steps;
+mod template_steps;
 pub(crate) mod work;
 
 pub(crate) use files::remove_snapshot;

@@ -1,0 +1,84 @@
+//! What callers are shown of templates, and what they may do with them.
+
+use std::sync::Arc;
+
+use bhatti_types::id::TemplateId;
+
+use super::build::{Retry, Wanted};
+use super::registry::Entry;
+use crate::checkpoint;
+use crate::context::Context;
+use crate::error::{Error, Kind};
+use crate::view::TemplateView;
+
+impl Context {
+    /// All templates, the one of the latest use first.
+    pub(crate) async fn template_list(&self) -> Result<Vec<TemplateView>, Error> {
+        let all = self.templates.all();
+        let counted = all.into_iter().map(|(id, entry)| {
+            let pool = self.stock.count(&id);
+            (id, entry, pool)
+        });
+        let counted: Vec<_> = counted.collect();
+        Self::blocking(move || {
+            let views = counted
+                .into_iter()
+                .map(|(id, entry, pool)| view(id, entry, pool));
+            views.collect()
+        })
+        .await
+    }
+
+    /// Makes the template of a shape if it is not there, and shows it.
+    pub(crate) async fn template_warm(
+        self: &Arc<Self>,
+        wanted: &Wanted,
+    ) -> Result<TemplateView, Error> {
+        if !self.templates.are_used() {
+            return Err(Error::Conflict {
+                message: "this daemon keeps no templates".to_owned(),
+                hint: Some("set `max_templates` in its configuration".to_owned()),
+            });
+        }
+        let id = wanted.shape.id();
+        let lease = self.made_template(wanted, Retry::Now).await?;
+        drop(lease);
+        let all = self.template_list().await?;
+        let made = all.into_iter().find(|view| view.id == id);
+        made.ok_or_else(|| Error::Conflict {
+            message: "the template was deleted as soon as it was made".to_owned(),
+            hint: None,
+        })
+    }
+
+    /// Deletes a template; machines made from it go on.
+    pub(crate) async fn template_delete(&self, id: &TemplateId) -> Result<(), Error> {
+        if self.delete_template(id).await? {
+            return Ok(());
+        }
+        Err(Error::NotFound {
+            kind: Kind::Template,
+            name: id.to_string(),
+        })
+    }
+}
+
+/// Blocking: looks at the files.
+fn view(id: TemplateId, entry: Entry, pool: usize) -> TemplateView {
+    let bytes = checkpoint::disk_usage(&entry.dir).unwrap_or_default();
+    TemplateView {
+        id,
+        image: entry.shape.image_name,
+        cpus: entry.shape.cpus,
+        memory: entry.shape.memory,
+        disk: entry.shape.disk,
+        kit: entry.shape.kit,
+        engine: entry.shape.engine,
+        accelerator: entry.shape.accelerator.as_str().to_owned(),
+        uses: entry.uses,
+        used_at: entry.used_at,
+        created_at: entry.created_at,
+        disk_bytes: bytes,
+        pool,
+    }
+}
