@@ -104,6 +104,10 @@ impl Daemon {
         if !args.contains(&"--accelerator") {
             arguments.extend(["--accelerator", "tcg"]);
         }
+        // Clones in stock are machines that a test does not know of.
+        if !args.contains(&"--pool") {
+            arguments.extend(["--pool", "0"]);
+        }
         arguments.extend(args);
         let mut command = cli::command(&self.data_dir(), &self.home(), &arguments);
         let child = command
