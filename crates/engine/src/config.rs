@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+use bhatti_lifecycle::idle::IdlePolicy;
 
 use crate::fault::{Faults, NoFaults};
 
@@ -18,6 +21,10 @@ pub struct EngineConfig {
     pub max_templates: usize,
     /// Most started clones in stock for each template; with 0, there are none.
     pub pool: usize,
+    /// What holds for idle sandboxes of which nothing else is set.
+    pub idle: IdlePolicy,
+    /// How long a request waits for a sandbox to wake; longer and it is told to ask again.
+    pub wake_limit: Duration,
     /// Asked before and after each step; tests make it fail or end the process.
     pub faults: Arc<dyn Faults>,
 }
@@ -36,6 +43,8 @@ impl EngineConfig {
             accelerator: AcceleratorChoice::Auto,
             max_templates: DEFAULT_MAX_TEMPLATES,
             pool: 0,
+            idle: IdlePolicy::default(),
+            wake_limit: Duration::from_mins(1),
             faults: Arc::new(NoFaults),
         }
     }

@@ -7,15 +7,14 @@ use bhatti_lifecycle::state::State;
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::user::UserRow;
 use bhatti_types::id::{SandboxId, TemplateId};
-use bhatti_types::idle::IdleSettings;
 use bhatti_types::name::ImageName;
 use bhatti_types::size::DiskMb;
 use jiff::Timestamp;
 
-use crate::context::Context;
 use crate::engine::{Engine, NotMade, limits};
 use crate::error::Error;
 use crate::request::{Caller, NewSandbox, Size};
+use crate::sandbox::leases::Leases;
 use crate::sandbox::work::{Material, Work};
 use crate::templates::build::Wanted;
 use crate::view::SandboxView;
@@ -41,7 +40,9 @@ impl Engine {
             disk: new.disk,
         };
         let wanted = self.wanted(&user, &image, size).await?;
-        Context::admit_memory(new.memory)?;
+        self.ctx.refuse_if_going_down()?;
+        // A template that is booted first has gone before the machine itself starts.
+        let _room = self.ctx.admission.room(new.memory, new.wait).await?;
         let used = files::disk_usage(&wanted.image.disk).map_err(Error::internal)?;
         self.ctx.room_on_disk(used).await?;
         let row = self.new_row(caller, new, &wanted)?;
@@ -103,7 +104,7 @@ impl Engine {
             machine: None,
             created_at: Timestamp::now(),
             stopped_at: None,
-            idle: IdleSettings::default(),
+            idle: new.idle,
             used_at: None,
             wake_at: None,
             parent: None,
@@ -159,6 +160,8 @@ impl Engine {
     ) -> Result<Option<SandboxView>, Error> {
         let id = clone.row.id.clone();
         clone.row = SandboxRow { id, ..row };
+        // It was of no use to anyone until now, which is no idleness of the sandbox's.
+        clone.leases = Leases::new();
         let made = self
             .make_of(user, clone, PlanKind::Take, Material::None)
             .await;

@@ -5,12 +5,13 @@
 //! ```text
 //! Engine (facade) ──► sandbox::actor, one task per sandbox ──► sandbox::work, one step at a time
 //!     │                     decides with bhatti_lifecycle            │
-//!     ├── users, images     publishes (generation, view, link)       ├── bhatti_vmm, bhatti_guest
-//!     ├── templates: made once, forked by creates          │
+//!     ├── users, images     publishes (generation, view)             ├── bhatti_vmm, bhatti_guest
+//!     ├── templates, which creates are forked from                   │
 //!     └── recovery, once at the start                                └── checkpoint, bhatti_host
 //! ```
 
 pub mod accelerator;
+mod admission;
 pub mod checkpoint;
 pub mod config;
 mod context;
@@ -18,9 +19,11 @@ mod create;
 pub mod engine;
 pub mod error;
 pub mod fault;
+mod idle_view;
 mod images;
 pub mod layout;
 mod naming;
+mod policies;
 mod recovery;
 pub mod request;
 mod sandbox;

@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::layout::file;
 use crate::templates::build::Wanted;
-use crate::templates::registry::Lease;
+use crate::templates::registry::TemplateLease;
 
 /// Directory, in that of the machine a template is made of, that becomes the template.
 const IMAGE: &str = "image";
@@ -121,7 +121,7 @@ impl Work {
         }
     }
 
-    fn lease(&self) -> Result<&Lease, Error> {
+    fn lease(&self) -> Result<&TemplateLease, Error> {
         match &self.material {
             Material::Template(lease) => Ok(lease),
             _ => Err(Error::internal("the plan has no template")),

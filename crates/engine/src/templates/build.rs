@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use super::disk;
-use super::registry::{Entry, Lease, Outcome, Turn};
+use super::registry::{Entry, Outcome, TemplateLease, Turn};
 use super::shape::{FORMAT, Shape};
 use crate::context::Context;
 use crate::error::Error;
@@ -84,7 +84,7 @@ impl Context {
     pub(crate) async fn template(
         self: &Arc<Self>,
         wanted: &Wanted,
-    ) -> Result<Option<Lease>, Error> {
+    ) -> Result<Option<TemplateLease>, Error> {
         if !self.templates.are_used() {
             return Ok(None);
         }
@@ -102,7 +102,7 @@ impl Context {
         self: &Arc<Self>,
         wanted: &Wanted,
         retry: Retry,
-    ) -> Result<Option<Lease>, Error> {
+    ) -> Result<Option<TemplateLease>, Error> {
         if let Some(lease) = self.templates.lease(&wanted.shape) {
             return Ok(Some(lease));
         }
@@ -198,7 +198,6 @@ async fn make(ctx: Arc<Context>, wanted: Wanted) -> Result<(), Error> {
     ctx.forget_outdated_templates().await;
     let shape = &wanted.shape;
     ctx.delete_template(&shape.id()).await?;
-    Context::admit_memory(shape.memory)?;
     let memory = shape.memory.bytes();
     let written = memory.min(BOOT_WRITES + memory / BOOT_WRITES_PART);
     let image = files::disk_usage(&wanted.image.disk).map_err(Error::internal)?;

@@ -1,6 +1,6 @@
 //! The templates there are, who makes one, and who uses one.
 //!
-//! A template in use is not deleted: a create holds a [`Lease`] until its VMM has loaded the
+//! A template in use is not deleted: a create holds a [`TemplateLease`] until its VMM has loaded the
 //! state. What it has then, a disk of its own and a name of its own for the memory, outlives the
 //! template.
 
@@ -45,7 +45,7 @@ impl Entry {
 
 /// The right to use a template. It is there for as long as this is held.
 #[derive(Debug)]
-pub(crate) struct Lease {
+pub(crate) struct TemplateLease {
     pub(crate) id: TemplateId,
     pub(crate) shape: Shape,
     /// Its directory.
@@ -104,18 +104,18 @@ impl Templates {
     }
 
     /// The right to use the template of a shape, if it is there and not being deleted.
-    pub(super) fn lease(&self, shape: &Shape) -> Option<Lease> {
+    pub(super) fn lease(&self, shape: &Shape) -> Option<TemplateLease> {
         self.lease_of(&shape.id())
             .filter(|lease| lease.shape == *shape)
     }
 
     /// The right to use a template by id.
-    pub(super) fn lease_of(&self, id: &TemplateId) -> Option<Lease> {
+    pub(super) fn lease_of(&self, id: &TemplateId) -> Option<TemplateLease> {
         let inner = self.lock();
         let is_good = !inner.broken.contains_key(id);
         let entry = inner.entries.get(id).filter(|_| is_good)?;
         let guard = entry.lock.clone().try_read_owned().ok()?;
-        Some(Lease {
+        Some(TemplateLease {
             id: id.clone(),
             shape: entry.shape.clone(),
             dir: entry.dir.clone(),

@@ -247,7 +247,7 @@ impl Context {
         let Some(lease) = self.templates.lease_of(id) else {
             return Ok(());
         };
-        Self::admit_memory(lease.shape.memory)?;
+        let _room = self.admission.room_now(lease.shape.memory)?;
         self.admit_disk(0)?;
         let mut work = Work::new(self.clone(), row(&lease.shape), None);
         work.material = Material::Template(Box::new(lease));
