@@ -106,8 +106,7 @@ pub fn next(state: State, policy: &IdlePolicy, usage: &Usage) -> Idle {
         return Idle::Stays(Because::KeptHot);
     }
     // A time so long that the instant can't be told is never.
-    let at =
-        |from: Instant, after: Option<Duration>| after.and_then(|after| from.checked_add(after));
+    let at = |from: Instant, after: Option<Duration>| after.and_then(|after| from.checked_add(after));
     match (state, usage.paused_at) {
         (State::Warm, paused_at) => {
             match at(paused_at.unwrap_or(usage.last_used), policy.cold_after) {
