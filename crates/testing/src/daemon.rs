@@ -14,6 +14,7 @@ use tokio::process::Child;
 
 use crate::artifacts;
 use crate::cli::{self, CliOutput};
+use crate::templates;
 use crate::wait::wait_for;
 
 /// Time for a daemon to answer after its start; repairs and adoption come before.
@@ -35,12 +36,14 @@ pub struct Inventory {
     pub sandboxes: BTreeSet<String>,
     /// Directories under `snapshots/`.
     pub snapshots: BTreeSet<String>,
+    /// Directories under `templates/`.
+    pub templates: BTreeSet<String>,
     /// Sandboxes that VMM processes say they are.
     pub machines: Vec<String>,
 }
 
 impl Daemon {
-    /// A daemon with the guest kit and the base image.
+    /// A daemon with the guest kit, the base image, and templates of it.
     pub async fn start() -> Self {
         Self::start_with(&[]).await
     }
@@ -49,6 +52,7 @@ impl Daemon {
     pub async fn start_with(args: &[&str]) -> Self {
         let mut daemon = Self::prepare();
         artifacts::install(&daemon.data_dir());
+        templates::seed(&daemon.data_dir()).await;
         daemon.serve(args).await;
         daemon
     }
@@ -237,6 +241,7 @@ impl Daemon {
         Inventory {
             sandboxes: names(&self.data_dir().join("sandboxes")),
             snapshots: names(&self.data_dir().join("snapshots")),
+            templates: names(&self.data_dir().join("templates")),
             machines,
         }
     }

@@ -13,5 +13,6 @@ pub mod daemon;
 pub mod guest;
 pub mod http;
 pub mod stream;
+pub mod templates;
 pub mod wait;
 pub mod witness;
