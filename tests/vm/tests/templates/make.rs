@@ -26,11 +26,13 @@ async fn create(daemon: &Daemon, name: &str, disk_mb: u64) -> Guest {
 /// What should be the same in all machines of one shape, however they were made.
 async fn likeness(guest: &Guest) -> String {
     guest
-        .sh("uname -r; nproc; grep MemTotal /proc/meminfo; id; umask; ulimit -n; \
+        .sh(
+            "uname -r; nproc; grep MemTotal /proc/meminfo; id; umask; ulimit -n; \
              cut -d ' ' -f 2-4 /proc/mounts | sort; ls -a / /run /tmp /var/tmp /etc; \
              cat /etc/passwd /etc/group /etc/fstab; df -k --output=size /; \
              ls /sys/class/block /sys/class/net; \
-             ps -eo comm= | grep -v '^kworker' | sort -u")
+             ps -eo comm= | grep -v '^kworker' | sort -u",
+        )
         .await
 }
 
@@ -43,7 +45,11 @@ async fn creates_of_one_shape_boot_once_and_are_machines_of_their_own() {
     assert_eq!((template.memory_mb, template.pool), (256, 0));
     assert!(template.last_used_at.is_some());
     let inventory = daemon.inventory().await;
-    assert_eq!(inventory.machines.len(), 2, "the template's own machine is gone");
+    assert_eq!(
+        inventory.machines.len(),
+        2,
+        "the template's own machine is gone"
+    );
     assert_eq!(inventory.templates, [template.id.clone()].into());
 
     // The same with no template in it.
@@ -55,13 +61,22 @@ async fn creates_of_one_shape_boot_once_and_are_machines_of_their_own() {
     for guest in [&one, &two, &booted] {
         let name = guest.name();
         let identity = guest.identity().await;
-        assert_eq!((identity.hostname.as_str(), identity.etc_hostname.as_str()), (name, name));
+        assert_eq!(
+            (identity.hostname.as_str(), identity.etc_hostname.as_str()),
+            (name, name)
+        );
         assert!(identity.resolves);
         guest.check_clock().await;
-        let ran = daemon.cli(&["exec", name, "--", "sh", "-c", "echo $WHO; id -un"]).await;
+        let ran = daemon
+            .cli(&["exec", name, "--", "sh", "-c", "echo $WHO; id -un"])
+            .await;
         assert_eq!(ran.success(), format!("{name}\nlohar\n"));
         // A file system takes a few percent for itself.
-        let size: u64 = guest.sh("df -BM --output=size / | tail -n 1 | tr -dc 0-9").await.parse().unwrap();
+        let size: u64 = guest
+            .sh("df -BM --output=size / | tail -n 1 | tr -dc 0-9")
+            .await
+            .parse()
+            .unwrap();
         assert!((3072 * 15 / 16..=3072).contains(&size), "{size}");
         seen.push(identity);
     }
@@ -79,24 +94,44 @@ async fn creates_of_one_shape_boot_once_and_are_machines_of_their_own() {
 #[tokio::test]
 async fn a_template_can_be_made_ahead_and_by_everybody() {
     let daemon = bare(&["--listen", "127.0.0.1:0"]).await;
-    let warm = ["image", "warm", "base", "--memory", "256", "--disk-size", "2048"];
+    let warm = [
+        "image",
+        "warm",
+        "base",
+        "--memory",
+        "256",
+        "--disk-size",
+        "2048",
+    ];
     let told = daemon.cli(&warm).await.success();
     let template = only(&daemon).await;
     assert_eq!((template.uses, template.last_used_at.as_ref()), (0, None));
-    let line = format!("template/{} ready (base, 1 vCPU, 256 MB, 2048 MB disk)\n", template.id);
+    let line = format!(
+        "template/{} ready (base, 1 vCPU, 256 MB, 2048 MB disk)\n",
+        template.id
+    );
     assert_eq!(told, line);
     // It is there: nothing is made, and the image's own size is the same shape.
     assert_eq!(daemon.cli(&warm[..5]).await.success(), line);
     let told = daemon.cli(&["template", "list"]).await.success();
-    assert!(told.contains(&format!("{}  base   1     256 MB  2048 MB", template.id)), "{told}");
+    assert!(
+        told.contains(&format!("{}  base   1     256 MB  2048 MB", template.id)),
+        "{told}"
+    );
     assert!(told.contains("  0     never  "), "{told}");
 
-    let made = daemon.cli(&["user", "create", "--name", "alice", "--json"]).await.success();
+    let made = daemon
+        .cli(&["user", "create", "--name", "alice", "--json"])
+        .await
+        .success();
     let made: serde_json::Value = serde_json::from_str(&made).expect("it is JSON");
     let token = made["api_key"].as_str().expect("a token");
     let url = daemon.url();
     let alice = ["--url", url.as_str(), "--token", token];
-    let listed = daemon.cli(&[&alice[..], &["template", "list", "--json"]].concat()).await.success();
+    let listed = daemon
+        .cli(&[&alice[..], &["template", "list", "--json"]].concat())
+        .await
+        .success();
     let listed: Vec<bhatti_api::template::Template> =
         serde_json::from_str(&listed).expect("it is JSON");
     assert_eq!(listed, [template.clone()]);
@@ -104,13 +139,21 @@ async fn a_template_can_be_made_ahead_and_by_everybody() {
     let refused = daemon.cli(&[&alice[..], &delete].concat()).await;
     assert_eq!(refused.code, Some(1), "{refused:?}");
     // Over a limit of hers, and no such image: nothing is made.
-    let refused = daemon.cli(&[&alice[..], &["image", "warm", "base", "--cpus", "5"]].concat()).await;
+    let refused = daemon
+        .cli(&[&alice[..], &["image", "warm", "base", "--cpus", "5"]].concat())
+        .await;
     assert!(refused.errors().contains("over the limit"), "{refused:?}");
     let refused = daemon.cli(&["image", "warm", "nosuch"]).await;
-    assert!(refused.errors().contains("image \"nosuch\" not found"), "{refused:?}");
+    assert!(
+        refused.errors().contains("image \"nosuch\" not found"),
+        "{refused:?}"
+    );
     assert_eq!(templates(&daemon).await, [template.clone()]);
 
-    assert_eq!(daemon.cli(&delete).await.success(), format!("template/{} deleted\n", template.id));
+    assert_eq!(
+        daemon.cli(&delete).await.success(),
+        format!("template/{} deleted\n", template.id)
+    );
     assert_eq!(templates(&daemon).await, []);
     let again = daemon.cli(&delete).await;
     assert!(again.errors().contains("not found"), "{again:?}");
@@ -127,10 +170,24 @@ async fn a_template_that_can_not_be_made_stands_in_no_creates_way() {
     assert_eq!(templates(&daemon).await, []);
     assert_ne!(one.boot_id().await, two.boot_id().await);
     let left = daemon.inventory().await;
-    assert_eq!((left.templates.len(), left.sandboxes.len(), left.machines.len()), (0, 2, 2));
+    assert_eq!(
+        (
+            left.templates.len(),
+            left.sandboxes.len(),
+            left.machines.len()
+        ),
+        (0, 2, 2)
+    );
     // By hand it is.
-    let size = WarmImage { memory_mb: Some(256), ..WarmImage::default() };
-    daemon.client().image_warm("base", &size).await.expect("it is made");
+    let size = WarmImage {
+        memory_mb: Some(256),
+        ..WarmImage::default()
+    };
+    daemon
+        .client()
+        .image_warm("base", &size)
+        .await
+        .expect("it is made");
     create(&daemon, "three", 2048).await;
     assert_eq!(only(&daemon).await.uses, 1);
 }
@@ -138,16 +195,25 @@ async fn a_template_that_can_not_be_made_stands_in_no_creates_way() {
 #[tokio::test]
 async fn a_template_that_fails_by_hand_says_so() {
     let daemon = bare(&["--fault", "build-template:pause:before:fail"]).await;
-    let size = WarmImage { memory_mb: Some(256), ..WarmImage::default() };
+    let size = WarmImage {
+        memory_mb: Some(256),
+        ..WarmImage::default()
+    };
     let failed = daemon.client().image_warm("base", &size).await;
-    let Err(Error::Api(said)) = failed else {
+    let Err(Error::Refused(said)) = failed else {
         panic!("it was made: {failed:?}");
     };
-    assert!(said.message.contains("the template could not be made"), "{said:?}");
+    assert!(
+        said.message.contains("the template could not be made"),
+        "{said:?}"
+    );
     let left = daemon.inventory().await;
     assert_eq!((left.templates.len(), left.machines.len()), (0, 0));
     let none = bare(&["--max-templates", "0"]).await;
     let refused = none.cli(&["image", "warm", "base"]).await;
-    assert!(refused.errors().contains("keeps no templates"), "{refused:?}");
+    assert!(
+        refused.errors().contains("keeps no templates"),
+        "{refused:?}"
+    );
     assert!(refused.errors().contains("max_templates"), "{refused:?}");
 }
