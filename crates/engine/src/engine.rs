@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bhatti_guest::exec::{Command, Exec};
-use bhatti_host::lock::{DirLock, LockError};
 use bhatti_host::facts;
+use bhatti_host::lock::{DirLock, LockError};
 use bhatti_image::catalog::Catalog;
 use bhatti_image::kit::KitStore;
 use bhatti_lifecycle::limits::SandboxLimits;
