@@ -172,7 +172,7 @@ impl Engine {
                 error,
                 unused: Some(work),
             }) => {
-                self.ctx.stock.put_back(template, *work).await;
+                self.ctx.put_back(template, *work).await;
                 Err(error)
             }
             Err(NotMade {

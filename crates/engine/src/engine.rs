@@ -126,7 +126,9 @@ impl Engine {
         };
         let ctx = self.ctx.clone();
         self.ctx.tasks.spawn(async move {
-            if let Err(error) = ctx.accelerator(&kit).await {
+            let found = ctx.accelerator(&kit).await;
+            // Every create needs that too.
+            if let Err(error) = ctx.engine_version().await.and(found) {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "the accelerator could not be looked for"
@@ -166,7 +168,6 @@ impl Engine {
     pub async fn close(&self) {
         self.ctx.closing.cancel();
         self.directory.close();
-        self.ctx.stock.close();
         self.ctx.tasks.close();
         self.ctx.tasks.wait().await;
     }

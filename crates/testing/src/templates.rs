@@ -27,7 +27,8 @@ const FILES: [&str; 5] = ["manifest", "state", "mem", "disk.raw", "template.json
 /// Most templates kept in the cache. Developers switch between a few builds of the agent.
 const KEPT: usize = 16;
 
-/// Puts the templates of the base image into a data directory that has a kit and that image.
+/// Puts the templates of the base image that are not there into a data directory that has a kit
+/// and that image.
 ///
 /// # Panics
 /// If they can't be made.
@@ -39,7 +40,9 @@ pub async fn seed(data_dir: &Path) {
             make(&cached, memory_mb).await;
         }
         let to = data_dir.join("templates").join(id.as_str());
-        link(&cached, &to).expect("a cached template is put into the data directory");
+        if !to.exists() {
+            link(&cached, &to).expect("a cached template is put into the data directory");
+        }
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) enum TemplateCommand {
     /// List templates, the one of the latest use first
     #[command(visible_alias = "ls")]
     List,
-    /// Delete a template; sandboxes made from it go on, and the next create makes it anew
+    /// Delete a template; sandboxes made from it go on
     #[command(visible_alias = "rm")]
     Delete(DeleteArgs),
 }

@@ -52,6 +52,13 @@ pub(crate) enum Retry {
 }
 
 impl Context {
+    /// The VMM's own words about its version; asked for once.
+    pub(crate) async fn engine_version(&self) -> Result<&str, Error> {
+        let known = &self.templates.engine_version;
+        let version = known.get_or_try_init(|| self.vmm.version()).await?;
+        Ok(version)
+    }
+
     /// The shape of machines made of these, of a kit and accelerator that are in use now.
     pub(crate) async fn shape(
         &self,
@@ -60,11 +67,7 @@ impl Context {
         (cpus, memory, disk): (Vcpus, MemoryMb, DiskMb),
     ) -> Result<Shape, Error> {
         let accelerator = self.accelerator(kit).await?;
-        let engine_version = self
-            .templates
-            .engine_version
-            .get_or_try_init(|| self.vmm.version())
-            .await?;
+        let engine_version = self.engine_version().await?.to_owned();
         Ok(Shape {
             format: FORMAT,
             image: image.id.clone(),
@@ -74,7 +77,7 @@ impl Context {
             disk,
             kit: kit.id.to_string(),
             engine: self.vmm.name().to_owned(),
-            engine_version: engine_version.clone(),
+            engine_version,
             accelerator,
         })
     }

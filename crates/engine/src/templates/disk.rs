@@ -43,12 +43,13 @@ impl Context {
         Ok(())
     }
 
-    /// Deletes the templates of images and guest kits that new machines no longer get.
+    /// Deletes the templates of images, guest kits and engines that new machines no longer get.
     pub(super) async fn forget_outdated_templates(&self) {
         let (kits, images) = (self.kits.clone(), self.images.clone());
         let now = Self::blocking(move || (kits.current(), images.list())).await;
         // What can't be told now is told another time.
         let Ok((kit, images)) = now else { return };
+        let engine = self.templates.engine_version.get();
         for (id, entry) in self.templates.all() {
             let other_kit = kit
                 .as_ref()
@@ -56,7 +57,8 @@ impl Context {
             let no_image = images
                 .as_ref()
                 .is_ok_and(|images| images.iter().all(|image| image.id != entry.shape.image));
-            if other_kit || no_image {
+            let other_engine = engine.is_some_and(|engine| *engine != entry.shape.engine_version);
+            if other_kit || no_image || other_engine {
                 tracing::info!(template = %id, image = %entry.shape.image_name, "a template is out of date");
                 self.drop_template(&id).await;
             }

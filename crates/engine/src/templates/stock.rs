@@ -15,7 +15,6 @@ use bhatti_lifecycle::plan::PlanKind;
 use bhatti_types::id::TemplateId;
 use futures::FutureExt as _;
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 use super::build::row;
 use crate::context::Context;
@@ -40,7 +39,6 @@ pub(crate) struct Stock {
     creating: AtomicUsize,
     /// Something happened that may mean work.
     wake: Notify,
-    stop: CancellationToken,
 }
 
 #[derive(Default)]
@@ -67,7 +65,6 @@ impl Stock {
             inner: Mutex::default(),
             creating: AtomicUsize::new(0),
             wake: Notify::new(),
-            stop: CancellationToken::new(),
         }
     }
 
@@ -118,15 +115,6 @@ impl Stock {
         Some(clones.remove(at))
     }
 
-    /// Takes back a clone that was not used after all.
-    pub(crate) async fn put_back(&self, id: &TemplateId, clone: Work) {
-        if self.stop.is_cancelled() {
-            clone.give_up().await;
-            return;
-        }
-        self.add(id, clone);
-    }
-
     fn add(&self, id: &TemplateId, clone: Work) {
         let mut inner = self.lock();
         inner.clones.entry(id.clone()).or_default().push(clone);
@@ -170,11 +158,6 @@ impl Stock {
         out
     }
 
-    /// Ends the stock: its task gives all clones up and is done.
-    pub(crate) fn close(&self) {
-        self.stop.cancel();
-    }
-
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -203,10 +186,10 @@ impl Context {
         }
         let ctx = self.clone();
         self.tasks.spawn(async move {
-            while !ctx.stock.stop.is_cancelled() {
+            while !ctx.closing.is_cancelled() {
                 ctx.tend_stock().await;
                 tokio::select! {
-                    () = ctx.stock.stop.cancelled() => {}
+                    () = ctx.closing.cancelled() => {}
                     () = ctx.stock.wake.notified() => {}
                     () = tokio::time::sleep(LOOK_EVERY) => {}
                 }
@@ -228,7 +211,7 @@ impl Context {
             while self.stock.count(&id) < self.stock.wanted(&id, Instant::now()) {
                 let busy = self.stock.creating.load(Ordering::Relaxed) > 0;
                 // The end of a create is told.
-                if busy || self.stock.stop.is_cancelled() || !has_memory(MAKE_ABOVE) {
+                if busy || self.closing.is_cancelled() || !has_memory(MAKE_ABOVE) {
                     return;
                 }
                 if let Err(error) = self.stock_one(&id).await {
@@ -240,6 +223,16 @@ impl Context {
                     break;
                 }
             }
+        }
+    }
+
+    /// Takes back a clone that was not used after all.
+    pub(crate) async fn put_back(&self, id: &TemplateId, clone: Work) {
+        // The task that would give it up at the end may be done.
+        if self.closing.is_cancelled() {
+            clone.give_up().await;
+        } else {
+            self.stock.add(id, clone);
         }
     }
 
