@@ -1,13 +1,24 @@
 //! Which templates are kept, and that nothing made from them needs them.
 
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
 use bhatti_api::template::{Template, WarmImage};
+use bhatti_host::command::Command;
 use bhatti_image::catalog::Catalog;
 use bhatti_image::image::{DISK, ImageManifest, MANIFEST};
+use bhatti_testing::artifacts;
 use bhatti_testing::daemon::Daemon;
 use bhatti_testing::guest::Guest;
 use bhatti_types::id::ImageId;
+use rustix::fs::FallocateFlags;
 
 use crate::{bare, only, templates};
+
+/// Time for a mount.
+const MOUNT_LIMIT: Duration = Duration::from_secs(10);
+/// What is taken of a small disk at a time, in bytes.
+const FILLER: u64 = 64 << 20;
 
 async fn warm(daemon: &Daemon, memory_mb: u64) -> Template {
     let size = WarmImage {
@@ -102,4 +113,61 @@ async fn a_replaced_image_gets_a_new_template() {
     assert_ne!(old.boot_id().await, new.boot_id().await);
     let inventory = daemon.inventory().await;
     assert_eq!(inventory.templates, [after.id].into());
+}
+
+/// A small file system over a directory.
+struct Small(PathBuf);
+
+impl Small {
+    async fn mount(dir: &Path, size_mb: u64) -> Self {
+        let size = format!("size={size_mb}m");
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "bhatti-test"])
+            .arg(dir);
+        mount.limit(MOUNT_LIMIT).run().await.expect("it is mounted");
+        Self(dir.to_owned())
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        // Lazily: machines that are being ended may still be in it.
+        let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+#[tokio::test]
+async fn a_short_disk_costs_the_template_that_was_used_least_and_no_create() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: needs root, to mount a small file system");
+        return;
+    }
+    let mut daemon = Daemon::prepare();
+    let _small = Small::mount(&daemon.data_dir(), 2000).await;
+    artifacts::install(&daemon.data_dir());
+    bhatti_testing::templates::seed(&daemon.data_dir()).await;
+    daemon.serve(&[]).await;
+    let given = templates(&daemon).await.len();
+    assert_eq!(given, 2);
+    for round in 0..40 {
+        // Always of 256 MB: the template of 1024 MB is never used.
+        Guest::create(daemon.client(), "dev").await;
+        let gone = daemon.client().sandbox_destroy("dev").await;
+        gone.expect("it is destroyed");
+        let left = templates(&daemon).await;
+        if left.len() < given {
+            assert!(round > 0, "there was room for both at first");
+            let [left] = &left[..] else {
+                panic!("more than was needed is gone: {left:?}");
+            };
+            assert_eq!((left.memory_mb, left.uses), (256, round + 1));
+            assert_eq!(daemon.inventory().await.templates, [left.id.clone()].into());
+            return;
+        }
+        let filler = daemon.data_dir().join(format!("filler-{round}"));
+        let filler = fs_err::File::create(filler).expect("a file can be made");
+        rustix::fs::fallocate(&filler, FallocateFlags::empty(), 0, FILLER)
+            .expect("there is room in it");
+    }
+    panic!("no template made room");
 }

@@ -134,7 +134,7 @@ async fn a_template_can_be_made_ahead_and_by_everybody() {
         .success();
     let listed: Vec<bhatti_api::template::Template> =
         serde_json::from_str(&listed).expect("it is JSON");
-    assert_eq!(listed, [template.clone()]);
+    assert_eq!(listed, std::slice::from_ref(&template));
     let delete = ["template", "delete", "--yes", template.id.as_str()];
     let refused = daemon.cli(&[&alice[..], &delete].concat()).await;
     assert_eq!(refused.code, Some(1), "{refused:?}");
@@ -148,7 +148,7 @@ async fn a_template_can_be_made_ahead_and_by_everybody() {
         refused.errors().contains("image \"nosuch\" not found"),
         "{refused:?}"
     );
-    assert_eq!(templates(&daemon).await, [template.clone()]);
+    assert_eq!(templates(&daemon).await, std::slice::from_ref(&template));
 
     assert_eq!(
         daemon.cli(&delete).await.success(),

@@ -10,7 +10,7 @@ use bhatti_testing::{artifacts, templates};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Time for a clone to be made or given up, on a host that does other things too.
-const STOCK_LIMIT: Duration = Duration::from_secs(60);
+const STOCK_LIMIT: Duration = Duration::from_mins(1);
 
 /// A daemon with templates and a stock.
 async fn stocked(pool: &str) -> Daemon {
