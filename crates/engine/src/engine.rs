@@ -14,7 +14,7 @@ use bhatti_lifecycle::state::State;
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::store::Store;
 use bhatti_store::user::{LOCAL_NAME, UserRow, local_id};
-use bhatti_types::id::{SandboxId, TemplateId};
+use bhatti_types::id::SandboxId;
 use bhatti_types::idle::IdleSettings;
 use bhatti_types::labels::Labels;
 use bhatti_types::name::{ImageName, SandboxName, SnapshotName, UserName};
@@ -33,7 +33,7 @@ use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::layout::Layout;
 use crate::policies::Policies;
-use crate::request::{Caller, EditSandbox, IdleEdit, NewExec, NewSandbox, NewUser, Role, Size};
+use crate::request::{Caller, EditSandbox, IdleEdit, NewExec, NewSandbox, NewUser, Role};
 use crate::sandbox::actor::Actor;
 use crate::sandbox::directory::Directory;
 use crate::sandbox::handle::Handle;
@@ -41,7 +41,7 @@ use crate::sandbox::leases::Lease;
 use crate::sandbox::work::{Material, Work};
 use crate::view::{
     AwakeView, Created, DetachedView, HostView, IdleView, ImageView, SandboxView, SleepAllView,
-    SnapshotView, TemplateView, UserView,
+    SnapshotView, UserView,
 };
 use crate::{naming, recovery};
 
@@ -546,37 +546,6 @@ impl Engine {
         self.ctx.image_get(name).await
     }
 
-    /// Makes the template of a shape ahead of the first create of it. Takes as long as a boot and
-    /// a stop, or no time if it is there.
-    pub async fn image_warm(
-        &self,
-        caller: &Caller,
-        image: &ImageName,
-        size: Size,
-    ) -> Result<TemplateView, Error> {
-        let (engine, caller, image) = (self.clone(), caller.clone(), image.clone());
-        self.owned(async move {
-            let user = engine.ctx.user_row(&caller.user).await?;
-            let wanted = engine.wanted(&user, &image, size).await?;
-            engine.ctx.refuse_if_going_down()?;
-            let _room = engine.ctx.admission.room(size.memory, None).await?;
-            engine.ctx.template_warm(&wanted).await
-        })
-        .await
-    }
-
-    /// The templates of images the caller may use, the one of the latest use first.
-    pub async fn template_list(&self, _caller: &Caller) -> Result<Vec<TemplateView>, Error> {
-        self.ctx.template_list().await
-    }
-
-    /// Deletes a template; machines made from it go on.
-    pub async fn template_delete(&self, id: &TemplateId) -> Result<(), Error> {
-        let (ctx, id) = (self.ctx.clone(), id.clone());
-        self.owned(async move { ctx.template_delete(&id).await })
-            .await
-    }
-
     /// Makes a user and its token.
     pub async fn user_create(&self, new: NewUser) -> Result<(UserView, Token), Error> {
         self.ctx.user_create(new).await
@@ -617,7 +586,7 @@ impl Engine {
     }
 
     /// Runs a request to its end even if its caller goes away.
-    async fn owned<T: Send + 'static>(
+    pub(crate) async fn owned<T: Send + 'static>(
         &self,
         request: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {

@@ -165,7 +165,7 @@ impl Context {
                 };
                 self.templates.built(id, Some(entry));
                 tell.send_replace(Some(Ok(())));
-                self.keep_to_max_templates().await;
+                self.keep_to_max_templates(Some(id)).await;
             }
             Err(error) => {
                 tracing::warn!(

@@ -39,7 +39,7 @@ impl Context {
             self.templates.insert(id, entry);
         }
         self.forget_outdated_templates().await;
-        self.keep_to_max_templates().await;
+        self.keep_to_max_templates(None).await;
         Ok(())
     }
 

@@ -48,14 +48,15 @@ impl Context {
         (unused, total.await.unwrap_or_default())
     }
 
-    /// Deletes the least recently used templates until there are no more than there may be.
-    pub(super) async fn keep_to_max_templates(&self) {
+    /// Deletes the least recently used templates until there are no more than there may be, but
+    /// not the one that was made just now: it is being waited for.
+    pub(super) async fn keep_to_max_templates(&self, made: Option<&TemplateId>) {
         let all = self.templates.all();
         let over = all.len().saturating_sub(self.templates.max);
         let unused = all
             .iter()
             .rev()
-            .filter(|(_, entry)| entry.lock.try_write().is_ok());
+            .filter(|(id, entry)| made != Some(id) && entry.lock.try_write().is_ok());
         for (id, entry) in unused.take(over) {
             tracing::info!(template = %id, image = %entry.shape.image_name, "one template too many: it is deleted");
             self.drop_template(id).await;

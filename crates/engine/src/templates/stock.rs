@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bhatti_guest::link::Link;
-use bhatti_host::facts;
 use bhatti_lifecycle::plan::PlanKind;
 use bhatti_types::id::TemplateId;
 use futures::FutureExt as _;
@@ -170,14 +169,6 @@ fn is_alive(clone: &Work) -> bool {
         && clone.link.as_ref().is_some_and(Link::is_open)
 }
 
-/// Whether the host has this part of its memory available. What can't be told is no.
-fn has_memory(part: u64) -> bool {
-    match (facts::available_memory(), facts::total_memory()) {
-        (Ok(available), Ok(total)) => available >= total / part,
-        _ => false,
-    }
-}
-
 impl Context {
     /// Starts the task that keeps the stock, if there is to be one.
     pub(crate) fn keep_stock(self: &Arc<Self>) {
@@ -200,7 +191,7 @@ impl Context {
 
     /// Gives up what is too much and makes what is too little.
     async fn tend_stock(self: &Arc<Self>) {
-        if !has_memory(GIVE_UP_BELOW) {
+        if !self.admission.has_part(GIVE_UP_BELOW) {
             self.stock.give_up_all().await;
             return;
         }
@@ -211,7 +202,7 @@ impl Context {
             while self.stock.count(&id) < self.stock.wanted(&id, Instant::now()) {
                 let busy = self.stock.creating.load(Ordering::Relaxed) > 0;
                 // The end of a create is told.
-                if busy || self.closing.is_cancelled() || !has_memory(MAKE_ABOVE) {
+                if busy || self.closing.is_cancelled() || !self.admission.has_part(MAKE_ABOVE) {
                     return;
                 }
                 if let Err(error) = self.stock_one(&id).await {
