@@ -29,3 +29,13 @@ pub struct AgentStatus {
     /// How often it was given an identity.
     pub generation: u64,
 }
+
+/// The next thing in a guest that wants to run by the wall clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NextTimer {
+    /// When, in nanoseconds since 1970. It was in the future by the guest's clock; nothing else is
+    /// certain about it, for it is the guest's word.
+    pub unix_nanos: u64,
+    /// What it is, such as `cron root: 5 4 * * *`: one printable line, bounded.
+    pub what: String,
+}

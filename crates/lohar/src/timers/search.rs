@@ -255,7 +255,7 @@ mod test {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(300))]
+        #![proptest_config(ProptestConfig::with_cases(100))]
         #[test]
         fn the_next_run_is_the_one_that_a_minute_by_minute_search_finds(
             minute in field(0, 59),

@@ -26,8 +26,7 @@ impl Zones {
 
     /// The guest's own; UTC if it has none, as for the C library.
     pub(crate) fn local(&self) -> TimeZone {
-        self.file(&self.root.join("etc/localtime"))
-            .unwrap_or(TimeZone::UTC)
+        file(&self.root.join("etc/localtime")).unwrap_or(TimeZone::UTC)
     }
 
     /// The one that a variable such as `TZ` names: a file's name or a rule of POSIX.
@@ -36,17 +35,17 @@ impl Zones {
         let plain = |c: char| c.is_ascii_alphanumeric() || "_+-/".contains(c);
         // Without a dot there is no way out of the directory but from the root.
         if !name.is_empty() && name.chars().all(plain) && !name.starts_with('/') {
-            let file = self.file(&self.root.join(ZONEINFO).join(name));
+            let file = file(&self.root.join(ZONEINFO).join(name));
             if file.is_some() {
                 return file;
             }
         }
         TimeZone::posix(name).ok()
     }
+}
 
-    fn file(&self, path: &Path) -> Option<TimeZone> {
-        TimeZone::tzif("", &files::bytes(path, MAX_FILE)?).ok()
-    }
+fn file(path: &Path) -> Option<TimeZone> {
+    TimeZone::tzif("", &files::bytes(path, MAX_FILE)?).ok()
 }
 
 #[cfg(test)]
