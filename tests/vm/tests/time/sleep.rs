@@ -22,10 +22,18 @@ fn since_epoch() -> Duration {
     since.expect("the host's clock is past 1970")
 }
 
+/// When the guest says that it was booted, in seconds since 1970.
+async fn boot_time(guest: &Guest) -> u64 {
+    let told = guest.sh("grep btime /proc/stat").await;
+    let seconds = told.strip_prefix("btime ").expect("it is told");
+    seconds.parse().expect("a number")
+}
+
 #[tokio::test]
 async fn a_sleeping_machine_loses_no_running_time_and_finds_its_wall_clock_set() {
     let daemon = Daemon::start().await;
     let dev = Guest::create(daemon.client(), "dev").await;
+    let booted = boot_time(&dev).await;
     clocks::start(&dev, NAP).await;
     dev.client()
         .sandbox_stop(dev.name())
@@ -51,6 +59,10 @@ async fn a_sleeping_machine_loses_no_running_time_and_finds_its_wall_clock_set()
         told.lines().all(|first| second(first) + NIGHT > before),
         "{told}"
     );
+
+    // What is reckoned back from the wall clock moves with it.
+    let moved = boot_time(&dev).await - booted;
+    assert!(moved >= NIGHT.as_secs(), "booted {moved} s later");
 
     let saw = clocks::saw(&dev).await;
     let (nap, night) = (NAP as f64, NIGHT.as_secs_f64());
