@@ -39,3 +39,12 @@ pub struct NextTimer {
     /// What it is, such as `cron root: 5 4 * * *`: one printable line, bounded.
     pub what: String,
 }
+
+impl NextTimer {
+    /// How long before its moment a guest that sleeps has to be woken, and how long after it the
+    /// guest has to be left awake.
+    ///
+    /// Cron daemons look at the clock once in a minute of running time (busybox's every 61
+    /// seconds), and their first look after a long sleep passes over what was due in between.
+    pub const MARGIN: Duration = Duration::from_secs(75);
+}

@@ -11,7 +11,7 @@ use crate::clocks;
 const NIGHT: Duration = Duration::from_secs(8);
 /// A sleep in the guest that is under way when the machine falls asleep, in seconds: longer than
 /// it takes to start it and to stop the machine.
-const NAP: u64 = 10;
+const NAP: u64 = 15;
 /// How late a program may be on a machine that is busy with others, in seconds.
 const LATE: f64 = 4.0;
 /// How far the guest's wall clock may be off after it woke.
