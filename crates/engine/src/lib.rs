@@ -10,6 +10,7 @@
 //! ```
 
 pub mod accelerator;
+pub mod bases;
 pub mod checkpoint;
 pub mod config;
 mod context;

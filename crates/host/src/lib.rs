@@ -18,5 +18,6 @@ mod fiemap;
 pub mod files;
 pub mod lock;
 pub mod memory;
+mod pagemap;
 pub mod process;
 pub mod sums;
