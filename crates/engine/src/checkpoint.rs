@@ -159,7 +159,9 @@ fn digest(dir: &Path, name: &str, bases: &Bases) -> io::Result<Vec<(String, File
         return Ok(vec![(name.to_owned(), entry(&path, digest)?)]);
     }
     let table = sums::beside(&path);
-    let digest = sums::of(&open(&path)?, bases.get(name))?.write(&table)?;
+    let (sums, work) = sums::of_counted(&open(&path)?, bases.get(name))?;
+    tracing::debug!(name, work.read, work.inherited, "chunks were digested");
+    let digest = sums.write(&table)?;
     Ok(vec![
         (name.to_owned(), entry(&path, digest.clone())?),
         (table_name(name), entry(&table, digest)?),
