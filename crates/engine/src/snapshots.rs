@@ -13,7 +13,7 @@ use crate::checkpoint;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::request::Caller;
-use crate::sandbox::actor::Handle;
+use crate::sandbox::handle::Handle;
 use crate::view::SnapshotView;
 
 fn view(row: SnapshotRow, usage: Option<Usage>) -> SnapshotView {
