@@ -48,8 +48,13 @@ pub struct Template {
     pub last_used_at: Option<String>,
     /// When it was made, RFC 3339.
     pub created_at: String,
-    /// What its files take on disk, in bytes, counting shared blocks.
-    pub disk_bytes: u64,
+    /// What it takes on disk that nothing else holds, in bytes: what would be free again without
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_own_bytes: Option<u64>,
+    /// What it takes on disk that others hold too, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_shared_bytes: Option<u64>,
     /// How many started clones of it wait to be used.
     pub pool: u64,
 }

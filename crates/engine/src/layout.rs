@@ -18,6 +18,9 @@ pub mod file {
     pub const SHAPE: &str = "template.json";
     /// How often a template was used; written with every use, so its time is that of the last.
     pub const USED: &str = "used";
+    /// In a sandbox's directory: the path, within the data directory, of the image whose disk its
+    /// own was last cloned from or to.
+    pub const DISK_BASE: &str = "disk.base";
 }
 
 /// Beginning of the names of directories that are not whole yet; always safe to delete at the

@@ -12,6 +12,7 @@
 
 pub mod accelerator;
 mod admission;
+pub mod bases;
 pub mod checkpoint;
 pub mod config;
 mod context;

@@ -22,8 +22,8 @@ use crate::daemon::Daemon;
 
 /// Memory of the machines that tests make most, in MiB; they have one vCPU and the image's disk.
 const MEMORIES: [u64; 2] = [256, 1024];
-/// The files of a template. Not how often it was used: that is each data directory's own.
-const FILES: [&str; 5] = ["manifest", "state", "mem", "disk.raw", "template.json"];
+/// The file that says how often a template was used: that is each data directory's own.
+const USED: &str = "used";
 /// Most templates kept in the cache. Developers switch between a few builds of the agent.
 const KEPT: usize = 16;
 
@@ -116,8 +116,12 @@ fn link(from: &Path, to: &Path) -> std::io::Result<()> {
     let half = tempfile::Builder::new()
         .prefix(".new-")
         .tempdir_in(parent)?;
-    for name in FILES {
-        let (source, target) = (from.join(name), half.path().join(name));
+    for entry in fs_err::read_dir(from)? {
+        let name = entry?.file_name();
+        if name == USED {
+            continue;
+        }
+        let (source, target) = (from.join(&name), half.path().join(&name));
         if fs_err::hard_link(&source, &target).is_err() {
             files::clone_file(&source, &target)?;
             files::sync_file(&target)?;

@@ -9,6 +9,7 @@ use crate::progress::with_progress;
 use crate::prompt::confirm;
 use crate::run::Context;
 use crate::table::table;
+use crate::values;
 
 /// What to do with templates.
 #[derive(Debug, Subcommand)]
@@ -60,7 +61,8 @@ async fn list(context: &Context) -> Result<(), Failure> {
                     template.kit.clone(),
                     template.uses.to_string(),
                     template.last_used_at.clone().unwrap_or_else(never),
-                    format!("{} MB", template.disk_bytes.div_ceil(1 << 20)),
+                    values::on_disk(template.disk_own_bytes),
+                    values::on_disk(template.disk_shared_bytes),
                     template.pool.to_string(),
                 ]
             })
@@ -74,7 +76,8 @@ async fn list(context: &Context) -> Result<(), Failure> {
             "KIT",
             "USES",
             "LAST USED",
-            "ON DISK",
+            "OWN",
+            "SHARED",
             "POOL",
         ];
         table(&head, &rows)

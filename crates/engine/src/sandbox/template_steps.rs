@@ -4,9 +4,10 @@ use bhatti_guest::identity::Identity;
 use bhatti_host::files;
 use bhatti_vmm::machine::file as machine_file;
 
-use super::files::{blocking, link_memory};
+use super::files::{blocking, never_cancelled};
 use super::steps::{CALL_LIMIT, unix_nanos};
 use super::work::{Material, Work};
+use crate::bases::{self, Bases};
 use crate::checkpoint::{self, ImageKind};
 use crate::context::Context;
 use crate::error::Error;
@@ -26,7 +27,8 @@ impl Work {
     }
 
     pub(super) async fn link_template_memory(&mut self) -> Result<(), Error> {
-        link_memory(self.lease()?.dir.clone(), self.dir()).await
+        let (image, dir) = (self.lease()?.dir.clone(), self.dir());
+        blocking(move || bases::link_memory(&image, &dir)).await
     }
 
     /// Notes that a template is no good: what it holds is damaged, or its state can't be loaded.
@@ -69,7 +71,11 @@ impl Work {
         })
         .await?;
         self.machine()?
-            .save(&image.join(file::STATE), &image.join(file::MEMORY))
+            .save(
+                &image.join(file::STATE),
+                &image.join(file::MEMORY),
+                &never_cancelled(),
+            )
             .await?;
         Ok(())
     }
@@ -93,7 +99,8 @@ impl Work {
                 files::write_durable(&image.join(file::SHAPE), &text).map_err(Error::internal)?;
             }
             let names = [file::STATE, file::MEMORY, file::DISK];
-            checkpoint::seal(&image, &whole, manifest, &names)?;
+            // Its memory is all its own, and an image's disk has no table of digests.
+            checkpoint::seal(&image, &whole, manifest, &names, &Bases::none())?;
             files::remove_tree(&dir).map_err(Error::internal)
         })
         .await??;

@@ -148,6 +148,7 @@ mod test {
     use std::path::Path;
 
     use super::{read_all, write_uses};
+    use crate::bases::Bases;
     use crate::checkpoint::{ImageKind, Manifest, seal};
     use crate::layout::{Layout, file};
     use crate::templates::shape::test::shape;
@@ -171,7 +172,7 @@ mod test {
             files: BTreeMap::new(),
         };
         let whole = layout.template(&shape(named).id());
-        seal(&half, &whole, manifest, &[file::STATE]).unwrap();
+        seal(&half, &whole, manifest, &[file::STATE], &Bases::none()).unwrap();
     }
 
     fn names(dir: &Path) -> Vec<String> {

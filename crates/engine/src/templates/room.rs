@@ -35,15 +35,16 @@ impl Context {
         Err(refused)
     }
 
-    /// The templates that nobody is using, the least recently used first, and what they take.
+    /// The templates that nobody is using, the least recently used first, and what would be
+    /// free without them.
     async fn evictable(&self) -> (Vec<(TemplateId, Entry)>, u64) {
         let mut unused = self.templates.all();
         unused.retain(|(_, entry)| entry.lock.try_write().is_ok());
         unused.reverse();
         let dirs: Vec<_> = unused.iter().map(|(_, entry)| entry.dir.clone()).collect();
         let total = Self::blocking(move || {
-            let usage = |dir| checkpoint::disk_usage(dir).unwrap_or_default();
-            dirs.iter().map(|dir| usage(dir)).sum()
+            let usages = dirs.iter().filter_map(|dir| checkpoint::usage(dir).ok());
+            usages.map(|usage| usage.own_bytes).sum()
         });
         (unused, total.await.unwrap_or_default())
     }

@@ -98,7 +98,6 @@ impl Context {
 
 /// Blocking: looks at the files.
 fn view(id: TemplateId, entry: Entry, pool: usize) -> TemplateView {
-    let bytes = checkpoint::disk_usage(&entry.dir).unwrap_or_default();
     TemplateView {
         id,
         image: entry.shape.image_name,
@@ -111,7 +110,7 @@ fn view(id: TemplateId, entry: Entry, pool: usize) -> TemplateView {
         uses: entry.uses,
         used_at: entry.used_at,
         created_at: entry.created_at,
-        disk_bytes: bytes,
+        usage: checkpoint::usage(&entry.dir).ok(),
         pool,
     }
 }
