@@ -8,10 +8,12 @@
 //! | tell which pages of a guest are its own and copy them | [`memory`] |
 //! | ask what the host has: boot id, free memory, clock rate | [`facts`] |
 //! | hold a data directory for oneself | [`lock`] |
+//! | have storage that shares blocks between copies | [`pool`] |
 
 pub mod command;
 pub mod facts;
 pub mod files;
 pub mod lock;
 pub mod memory;
+pub mod pool;
 pub mod process;
