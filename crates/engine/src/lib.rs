@@ -26,5 +26,6 @@ mod recovery;
 pub mod request;
 mod sandbox;
 mod snapshots;
+mod storage;
 mod users;
 pub mod view;

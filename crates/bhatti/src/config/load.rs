@@ -13,7 +13,7 @@ use crate::config::environment::Environment;
 use crate::config::error::ConfigError;
 use crate::config::keys::{
     ACCELERATOR, API_URL, AUTH_TOKEN, DATA_DIR, ENGINE, Form, KEYS, Key, LISTEN, LOG_LEVEL, QEMU,
-    RATE_LIMIT, Shown, key,
+    RATE_LIMIT, STORAGE, Shown, key,
 };
 use crate::config::settings::Settings;
 use crate::env;
@@ -150,6 +150,7 @@ fn defaults() -> Dict {
         (LISTEN.to_owned(), text("127.0.0.1:8080")),
         (ACCELERATOR.to_owned(), text("auto")),
         (QEMU.to_owned(), text(&qemu)),
+        (STORAGE.to_owned(), text("auto")),
         (LOG_LEVEL.to_owned(), text("info")),
         (RATE_LIMIT.to_owned(), Value::from(true)),
     ])
@@ -215,7 +216,11 @@ fn value(key: &Key, text: &str) -> Value {
     match (key.form, text) {
         (Form::Switch, "true" | "1" | "on" | "yes") => Value::from(true),
         (Form::Switch, "false" | "0" | "off" | "no") => Value::from(false),
-        _ => Value::from(text.to_owned()),
+        (Form::Number, text) => match text.parse::<u64>() {
+            Ok(number) => Value::from(number),
+            Err(_) => Value::from(text.to_owned()),
+        },
+        (Form::Switch | Form::Text, _) => Value::from(text.to_owned()),
     }
 }
 
@@ -328,6 +333,9 @@ impl Config {
             Ok(_) if key.shown == Shown::Redacted => "(redacted)".into(),
             Ok(Value::String(_, text)) => text.into(),
             Ok(Value::Bool(_, switch)) => switch.into(),
+            Ok(Value::Num(_, number)) => {
+                number.to_u128().and_then(|n| u64::try_from(n).ok()).into()
+            }
             // No key has values of another type; there is an error for those.
             Ok(_) | Err(_) => serde_json::Value::Null,
         }
