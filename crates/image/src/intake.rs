@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use bhatti_host::files;
 
 use crate::catalog::{Catalog, CatalogError};
-use crate::image::Image;
+use crate::image::{Image, ImageError};
 use crate::place;
 
 /// How the names of directories begin that are being moved. Nobody puts anything there.
@@ -73,8 +73,16 @@ impl Intake {
     fn settle(&self, taken: &Path, has_room: &impl Fn(u64) -> bool) -> Result<(), CatalogError> {
         let image = match Image::open(taken) {
             Ok(image) => image,
-            // It was whole when it was taken, and is in the catalog since.
-            Err(_) => return self.remove(taken),
+            // It was whole when it was taken: it is in the catalog, and its removal was cut off.
+            Err(ImageError::Read(error)) if error.kind() == io::ErrorKind::NotFound => {
+                return self.remove(taken);
+            }
+            Err(source) => {
+                return Err(CatalogError::Damaged {
+                    dir: taken.to_owned(),
+                    source,
+                });
+            }
         };
         let there = self.to.get(&image.name);
         let is_there = matches!(&there, Ok(Some(there)) if there.id == image.id);
@@ -122,6 +130,7 @@ mod test {
         let base = "base".parse().unwrap();
         // One whose move was cut off, and a newer one.
         write_image(&from.join(format!("{TAKEN}base")), "base", "one");
+        fs_err::create_dir(from.join(format!("{TAKEN}gone"))).unwrap();
         let newer = write_image(&from.join("base"), "base", "two");
         write_image(&from.join(".tmp-1"), "other", "half");
         fs_err::create_dir(from.join("damaged")).unwrap();
