@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use bhatti_host::pool::settings::{StorageChoice, StorageSettings};
-use bhatti_lifecycle::idle::IdlePolicy;
+pub use bhatti_lifecycle::idle::IdlePolicy;
 
 use crate::fault::{Faults, NoFaults};
 

@@ -133,7 +133,10 @@ impl Work {
                 _ => self.take(&op, kind, index, *step).await,
             };
             if let Err(Error::Woken) = result {
-                tracing::info!(step = step.as_str(), "it was asked for, and does not go to sleep");
+                tracing::info!(
+                    step = step.as_str(),
+                    "it was asked for, and does not go to sleep"
+                );
                 failure = Some(Error::Woken);
                 break;
             }
@@ -213,11 +216,8 @@ impl Work {
         if holds || self.ctx.is_going_down() {
             return self.take(op, PlanKind::Sleep, index, step).await;
         }
-        let (leases, machine, link) = (
-            self.leases.clone(),
-            self.machine.clone(),
-            self.link.clone(),
-        );
+        let (leases, machine, link) =
+            (self.leases.clone(), self.machine.clone(), self.link.clone());
         if leases.is_wanted() {
             return Err(Error::Woken);
         }

@@ -156,8 +156,7 @@ impl Place {
         fs_err::create_dir_all(&point).map_err(failed("make", &point))?;
         // Blocks that get free in the pool are given back to the host's file system.
         let options = Some(c"discard");
-        let flags =
-            MountFlags::NOATIME | MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
+        let flags = MountFlags::NOATIME | MountFlags::NODEV | MountFlags::NOSUID;
         mount(device.path(), &point, "xfs", flags, options)
             .map_err(|errno| failed(MOUNT, &point)(errno.into()))
     }
