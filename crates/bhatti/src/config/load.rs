@@ -406,6 +406,33 @@ mod test {
     }
 
     #[test]
+    fn a_number_is_read_from_the_environment_and_from_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.yaml");
+        let read = |text: &str, variable: &str| {
+            fs_err::write(&file, text).unwrap();
+            let environment = Environment::of(&[
+                (env::HOME, "/home/a"),
+                (env::CONFIG, file.to_str().unwrap()),
+                (env::DISK_RESERVE_MB, variable),
+            ]);
+            let loaded = load(&environment, Presence::Required, &vec![]);
+            loaded
+                .map(|config| config.settings.disk_reserve_mb)
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(read("disk_reserve_mb: 512\n", "1024"), Ok(Some(1024)));
+        for wrong in ["-1", "many", "1.5"] {
+            let error = read("", wrong).unwrap_err();
+            let said = "invalid value of `disk_reserve_mb` in environment BHATTI_DISK_RESERVE_MB: \
+                        it must be a whole number";
+            assert_eq!(error, said);
+            let in_file = read(&format!("disk_reserve_mb: {wrong}\n"), "1").unwrap();
+            assert_eq!(in_file, Some(1));
+        }
+    }
+
+    #[test]
     fn a_data_directory_by_flag_means_its_own_daemon() {
         let environment = Environment::of(&[
             (env::HOME, "/home/a"),
