@@ -27,5 +27,6 @@ mod recovery;
 pub mod request;
 mod sandbox;
 mod snapshots;
+mod storage;
 mod users;
 pub mod view;

@@ -8,7 +8,9 @@ use bhatti_api::idle::{EditSandbox, EditUser};
 use bhatti_api::sandbox::CreateSandbox;
 use bhatti_api::snapshot::{CreateSnapshot, ResumeSnapshot};
 use bhatti_api::user::CreateUser;
-use bhatti_engine::request::{EditSandbox as NewSettings, IdleEdit, NewExec, NewSandbox, NewUser};
+use bhatti_engine::request::{
+    EditSandbox as NewSettings, IdleEdit, NewExec, NewSandbox, NewUser, TimeEdit,
+};
 use bhatti_types::env::Env;
 use bhatti_types::idle::IdleSettings;
 use bhatti_types::invalid::Invalid;
