@@ -11,6 +11,7 @@
 
 pub mod accelerator;
 mod admission;
+pub mod bases;
 pub mod checkpoint;
 pub mod config;
 mod context;
@@ -26,5 +27,6 @@ mod recovery;
 pub mod request;
 mod sandbox;
 mod snapshots;
+mod storage;
 mod users;
 pub mod view;
