@@ -220,7 +220,9 @@ impl PlanKind {
         let begun_with = |step| begun.contains(&step);
         match self {
             Self::Create | Self::Resume => vec![S::KillMachine, S::RemoveDirectory, S::Forget],
-            Self::Boot if begun_with(S::CommitHot) => vec![S::KillMachine, S::CommitOff],
+            Self::Boot if begun_with(S::CommitHot) => {
+                vec![S::KillMachine, S::CommitOff, S::RemoveCold]
+            }
             // Nothing was given up yet: a cold image is still there.
             Self::Boot => vec![S::KillMachine],
             Self::Wake if begun_with(S::Run) => vec![S::Run, S::RemoveCold],
