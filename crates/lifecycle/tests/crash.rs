@@ -112,6 +112,8 @@ impl World {
             Step::SealSnapshot => self.snapshot = Files::Whole,
             Step::RemoveSnapshotDirectory => self.snapshot = Files::None,
             Step::CommitHot => self.record = Some(State::Hot),
+            Step::NoteHot => self.record = Some(State::Hot),
+            Step::NoteWarm => self.record = Some(State::Warm),
             Step::CommitCold => self.record = Some(State::Cold),
             Step::CommitOff => self.record = Some(State::Off),
             Step::CommitDestroying => self.record = Some(State::Destroying),
@@ -125,6 +127,8 @@ impl World {
             | Step::LinkColdMemory
             | Step::Greet
             | Step::Identify
+            | Step::Refresh
+            | Step::AskTimers
             | Step::SyncGuest => {}
         }
     }
@@ -146,6 +150,7 @@ impl World {
                                 Files::Partial => ColdFound::Damaged,
                                 Files::Whole => ColdFound::Kept,
                             },
+                            before_boot: false,
                         },
                     )
                 })
@@ -175,8 +180,10 @@ impl World {
             match repair {
                 Repair::EndProcess(()) => self.apply(Step::KillMachine),
                 Repair::Adopt { .. } => {
-                    if self.record == Some(State::Hot) {
-                        self.apply(Step::Run);
+                    match self.record {
+                        Some(State::Hot) => self.apply(Step::Run),
+                        Some(State::Warm) => self.apply(Step::Pause),
+                        _ => {}
                     }
                 }
                 Repair::MarkOff { .. } => self.record = Some(State::Off),
@@ -221,6 +228,7 @@ fn beginnings(kind: PlanKind) -> &'static [State] {
         PlanKind::Boot => &[State::Off, State::Cold, State::Failed],
         PlanKind::Wake | PlanKind::CheckpointCold => &[State::Cold],
         PlanKind::Thaw => &[State::Warm],
+        PlanKind::Cool => &[State::Hot],
         PlanKind::Sleep | PlanKind::Checkpoint => &[State::Hot, State::Warm],
         PlanKind::Destroy => &[
             State::Hot,

@@ -3,6 +3,9 @@
 pub(crate) mod actor;
 pub(crate) mod directory;
 mod files;
+pub(crate) mod handle;
+mod idling;
+pub mod leases;
 mod steps;
 pub(crate) mod work;
 
