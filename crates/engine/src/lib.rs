@@ -12,6 +12,7 @@
 pub mod accelerator;
 mod admission;
 pub mod checkpoint;
+mod clock;
 pub mod config;
 mod context;
 pub mod engine;

@@ -248,7 +248,9 @@ impl PlanKind {
             Self::Boot => vec![S::KillMachine],
             Self::Wake if begun_with(S::Run) => vec![S::Run, S::RemoveCold],
             // It runs and can be asked again; idleness pauses it again.
-            Self::Thaw if begun_with(S::Run) => vec![S::NoteHot],
+            Self::Thaw if begun_with(S::Refresh) => vec![S::NoteHot],
+            // Recorded as hot it would not be let run again.
+            Self::Thaw if begun_with(S::Run) => vec![S::Pause, S::NoteWarm],
             Self::Cool if begun_with(S::Pause) => vec![S::Run, S::NoteHot],
             Self::Wake if begun_with(S::CommitHot) => vec![S::KillMachine, S::CommitCold],
             Self::Wake => vec![S::KillMachine],

@@ -179,13 +179,11 @@ impl World {
         for repair in plan_repairs(&found) {
             match repair {
                 Repair::EndProcess(()) => self.apply(Step::KillMachine),
-                Repair::Adopt { .. } => {
-                    match self.record {
-                        Some(State::Hot) => self.apply(Step::Run),
-                        Some(State::Warm) => self.apply(Step::Pause),
-                        _ => {}
-                    }
-                }
+                Repair::Adopt { .. } => match self.record {
+                    Some(State::Hot) => self.apply(Step::Run),
+                    Some(State::Warm) => self.apply(Step::Pause),
+                    _ => {}
+                },
                 Repair::MarkOff { .. } => self.record = Some(State::Off),
                 Repair::MarkFailed { .. } => self.record = Some(State::Failed),
                 Repair::RemoveCold(_) => self.apply(Step::RemoveCold),

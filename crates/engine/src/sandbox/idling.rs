@@ -10,6 +10,7 @@ use bhatti_types::labels::Labels;
 use jiff::Timestamp;
 
 use super::actor::Actor;
+use crate::clock;
 use crate::error::Error;
 use crate::request::EditSandbox;
 
@@ -69,7 +70,7 @@ impl Actor {
                     error = &error as &dyn std::error::Error,
                     "it stays as it is for now"
                 );
-                self.idle_not_before = Some(Instant::now() + RETRY_AFTER);
+                self.idle_not_before = Some(clock::now() + RETRY_AFTER);
             }
         }
     }
@@ -83,7 +84,7 @@ impl Actor {
         let Some(used) = self.work.cpu_time() else {
             return false;
         };
-        let now = Instant::now();
+        let now = clock::now();
         let Some((since, before)) = self.cpu_watch.take() else {
             self.cpu_watch = Some((now, used));
             self.idle_not_before = Some(now + BUSY_WATCH);
@@ -144,7 +145,7 @@ impl Actor {
             self.work.row.reason = Some(format!("it was not woken for a timer: {error}"));
             return;
         }
-        self.idle_not_before = Some(Instant::now() + TIMER_HOLD);
+        self.idle_not_before = Some(clock::now() + TIMER_HOLD);
     }
 
     /// Changes what its owner may change. A sandbox that is to be kept hot is woken.

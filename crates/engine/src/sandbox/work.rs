@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
 use super::leases::Leases;
+use crate::clock;
 use crate::context::Context;
 use crate::error::Error;
 use crate::fault::Moment;
@@ -76,7 +77,7 @@ impl Work {
             material: Material::None,
             leases: Leases::new(),
             paused_at: None,
-            warm_since: is_warm.then(Instant::now),
+            warm_since: is_warm.then(clock::now),
             went_on: false,
             disk_sync: None,
         }
@@ -133,7 +134,10 @@ impl Work {
                 _ => self.take(&op, kind, index, *step).await,
             };
             if let Err(Error::Woken) = result {
-                tracing::info!(step = step.as_str(), "it was asked for, and does not go to sleep");
+                tracing::info!(
+                    step = step.as_str(),
+                    "it was asked for, and does not go to sleep"
+                );
                 failure = Some(Error::Woken);
                 break;
             }
@@ -148,8 +152,18 @@ impl Work {
             }
         }
         if failure.is_some() {
-            for step in kind.unwind(before, &kind.steps()[..begun]) {
+            let begun = &kind.steps()[..begun];
+            if begun.contains(&Step::Greet) || begun.contains(&Step::Refresh) {
+                // The guest may not know yet who it is, or what time: whoever wants it next tells
+                // it first.
+                self.link = None;
+            }
+            for step in kind.unwind(before, begun) {
                 if let Err(error) = self.perform(kind, step).await {
+                    if step == Step::Run {
+                        // It may stand still: whoever wants it next has it run first.
+                        self.link = None;
+                    }
                     tracing::error!(
                         step = step.as_str(),
                         error = &error as &dyn std::error::Error,
@@ -213,11 +227,8 @@ impl Work {
         if holds || self.ctx.is_going_down() {
             return self.take(op, PlanKind::Sleep, index, step).await;
         }
-        let (leases, machine, link) = (
-            self.leases.clone(),
-            self.machine.clone(),
-            self.link.clone(),
-        );
+        let (leases, machine, link) =
+            (self.leases.clone(), self.machine.clone(), self.link.clone());
         if leases.is_wanted() {
             return Err(Error::Woken);
         }

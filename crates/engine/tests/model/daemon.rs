@@ -10,7 +10,7 @@ use std::time::Duration;
 use bhatti_engine::config::{AcceleratorChoice, EngineConfig};
 use bhatti_engine::engine::Engine;
 use bhatti_engine::error::Error;
-use bhatti_engine::request::{Caller, NewExec, NewSandbox};
+use bhatti_engine::request::{Caller, EditSandbox, IdleEdit, NewExec, NewSandbox};
 use bhatti_guest::exec::{ExecEvent, ExitStatus};
 use bhatti_testing::fake_vmm::host::FakeHost;
 use bhatti_types::env::Env;
@@ -193,12 +193,31 @@ pub(crate) async fn ask(
             let stopped = engine.sandbox_stop(caller, name.as_str()).await;
             stopped.map(|_| Answer::Done)
         }
+        Request::Pause(name) => {
+            let paused = engine.sandbox_pause(caller, name.as_str()).await;
+            paused.map(|_| Answer::Done)
+        }
+        Request::Keep(name, keep_hot) => {
+            let edit = EditSandbox {
+                idle: IdleEdit {
+                    keep_hot: Some(keep_hot),
+                    ..IdleEdit::default()
+                },
+                ..EditSandbox::default()
+            };
+            let edited = engine.sandbox_edit(caller, name.as_str(), edit).await;
+            edited.map(|_| Answer::Done)
+        }
         Request::Start(name) => {
-            let started = engine.sandbox_start(caller, name.as_str(), false).await;
+            let started = engine
+                .sandbox_start(caller, name.as_str(), false, None)
+                .await;
             started.map(|_| Answer::Done)
         }
         Request::Force(name) => {
-            let started = engine.sandbox_start(caller, name.as_str(), true).await;
+            let started = engine
+                .sandbox_start(caller, name.as_str(), true, None)
+                .await;
             started.map(|_| Answer::Done)
         }
         Request::Checkpoint(name, snap) => {
@@ -233,7 +252,8 @@ async fn command(
         timeout: None,
         stdin: false,
     };
-    let mut exec = engine.exec(caller, name.as_str(), exec).await?;
+    // Held until the command has ended: it keeps the machine hot.
+    let (mut exec, _lease) = engine.exec(caller, name.as_str(), exec).await?;
     let mut printed = Vec::new();
     loop {
         match exec.output.next().await? {

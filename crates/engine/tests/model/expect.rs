@@ -58,7 +58,8 @@ fn expected(request: Request, before: Before) -> Kind {
         (_, None) => Kind::NotFound,
         (Request::Destroy(_) | Request::Force(_), Some(_)) => Kind::Good,
         (Request::Checkpoint(..), _) if before.snapshot => Kind::Exists,
-        (Request::Checkpoint(..), Some(Off)) => Kind::Conflict,
+        (Request::Checkpoint(..) | Request::Pause(_), Some(Off)) => Kind::Conflict,
+        (Request::Keep(_, false), _) => Kind::Good,
         (_, Some(Failed)) => Kind::Conflict,
         _ => Kind::Good,
     }

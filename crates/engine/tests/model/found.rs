@@ -39,6 +39,11 @@ impl Left {
         self != Self::default()
     }
 
+    /// Not everything that is asked can be done before the next start.
+    pub(crate) fn hampers(self) -> bool {
+        self.processes || self.destroying
+    }
+
     pub(crate) fn broke(&mut self, call: Call) {
         match call {
             Call::Kill | Call::End | Call::Find => self.processes = true,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use bhatti_engine::fault::Moment;
 use bhatti_testing::fake_vmm::fault::{Act, Call};
-use proptest::prelude::{Just, Strategy, prop_oneof};
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
 
 /// The names that sandboxes are given.
@@ -54,7 +54,11 @@ pub(crate) enum Request {
     Remember(Name),
     /// Run a command that sets a new number on the disk.
     Store(Name),
+    /// Pause its vCPUs.
+    Pause(Name),
     Stop(Name),
+    /// Set whether it is kept hot.
+    Keep(Name, bool),
     Start(Name),
     /// Start, giving up the memory if need be.
     Force(Name),
@@ -72,7 +76,9 @@ impl Request {
             | Self::Read(name)
             | Self::Remember(name)
             | Self::Store(name)
+            | Self::Pause(name)
             | Self::Stop(name)
+            | Self::Keep(name, _)
             | Self::Start(name)
             | Self::Force(name)
             | Self::Checkpoint(name, _)
@@ -123,6 +129,8 @@ pub(crate) enum Op {
     LosePower,
     /// A machine ends by itself.
     End(Name),
+    /// So many minutes pass.
+    Pass(u64),
     /// An agent does not answer any more.
     Silence(Name),
     /// It does again.
@@ -145,7 +153,9 @@ fn request() -> impl Strategy<Value = Request> {
         2 => name().prop_map(Request::Read),
         4 => name().prop_map(Request::Remember),
         2 => name().prop_map(Request::Store),
+        3 => name().prop_map(Request::Pause),
         5 => name().prop_map(Request::Stop),
+        1 => (name(), any::<bool>()).prop_map(|(name, keep)| Request::Keep(name, keep)),
         3 => name().prop_map(Request::Start),
         1 => name().prop_map(Request::Force),
         4 => (name(), snap()).prop_map(|(name, snap)| Request::Checkpoint(name, snap)),
@@ -202,6 +212,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => breaks().prop_map(Op::BrokenRestart),
         1 => Just(Op::LosePower),
         2 => name().prop_map(Op::End),
+        4 => select([1, 1, 40].as_slice()).prop_map(Op::Pass),
         1 => name().prop_map(Op::Silence),
         1 => name().prop_map(Op::Speak),
     ]

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bhatti_engine::engine::Engine;
 use bhatti_engine::error::Error;
@@ -13,6 +14,7 @@ use bhatti_lifecycle::state::State;
 use bhatti_store::store::Store;
 use bhatti_testing::fake_vmm::host::FakeHost;
 use bhatti_testing::fake_vmm::stage;
+use bhatti_types::id::SandboxId;
 use bhatti_types::labels::Labels;
 use bhatti_types::state::Status;
 
@@ -57,7 +59,8 @@ impl World {
         let records = store.clone();
         host.before_run(move |id| match records.sandbox_get(id) {
             Ok(Some(row)) => match state(&row) {
-                State::Creating | State::Hot => None,
+                // A machine that is there goes on from its own memory.
+                State::Creating | State::Hot | State::Warm | State::Failed => None,
                 other => Some(format!("its record says {other:?}")),
             },
             Ok(None) => Some("it has no record".to_owned()),
@@ -108,6 +111,20 @@ impl World {
                 }
                 self.settle()?;
                 self.conclude(&Batch::default())
+            }
+            Op::Pass(minutes) => {
+                let found = self.found();
+                let kept = found
+                    .rows
+                    .iter()
+                    .filter(|row| state(row) == State::Hot && row.idle.keep_hot == Some(true));
+                let kept: Vec<SandboxId> = kept.map(|row| row.id.clone()).collect();
+                let daemon = self.daemon.as_ref().expect("a daemon runs");
+                daemon.run(&self.host, async |_, _| {
+                    tokio::time::sleep(Duration::from_mins(minutes)).await;
+                })?;
+                self.conclude(&Batch::default())?;
+                self.idled(minutes, &kept)
             }
             Op::Silence(name) => {
                 let found = self.found();
@@ -227,7 +244,7 @@ impl World {
             batch.add(request, self.number, before);
             self.number += 1;
         }
-        batch.disturbed = self.left.any()
+        batch.disturbed = self.left.hampers()
             || self.silent.iter().any(|(name, pid)| {
                 let process = found.row(*name).and_then(|row| found.process(row));
                 process.is_some_and(|process| process.pid == *pid)
@@ -268,6 +285,23 @@ impl World {
         }
     }
 
+    /// Nobody has used any sandbox for so long: all that may, are paused or on disk.
+    fn idled(&self, minutes: u64, kept: &[SandboxId]) -> Result<(), Wrong> {
+        for row in &self.found().rows {
+            let state = state(row);
+            let late = state == State::Hot || state == State::Warm && minutes > 31;
+            if late && row.idle.keep_hot != Some(true) && !self.left.any() {
+                let name = &row.name;
+                return Err(format!("{name} is {state:?} after {minutes} idle minutes"));
+            }
+            if state != State::Hot && kept.contains(&row.id) {
+                let name = &row.name;
+                return Err(format!("{name} was to be kept hot, and is {state:?}"));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the engine shows what is recorded.
     fn shown_agrees(&self, found: &Found) -> Result<(), Wrong> {
         let daemon = self.daemon.as_ref().expect("a daemon runs");
@@ -299,7 +333,7 @@ impl World {
 
     /// The end of every case: all that is known is still there, and all of it can be taken away.
     pub(crate) fn end(&mut self) -> Result<(), Wrong> {
-        if self.left.any() {
+        if self.left.hampers() {
             self.apply(Op::KilledIdle)?;
         }
         for name in Name::ALL {

@@ -133,6 +133,7 @@ impl Guest {
                     value: disk.value,
                     disk: 0,
                     save: 0,
+                    torn: false,
                 },
             };
             disk.generation = self.ground.number();
@@ -173,9 +174,7 @@ impl Guest {
     /// Writes memory to a file, over a copy of what it is mapped from.
     pub(super) fn save_memory(&self, to: &Path, save: u64) -> std::io::Result<()> {
         let inner = self.inner();
-        if inner.vcpus == Vcpus::Running {
-            self.violated("memory was saved while vCPUs ran");
-        }
+        let torn = inner.vcpus == Vcpus::Running;
         let mapped = self.mapped.file.metadata()?;
         let there = fs_err::metadata(&self.mapped.path)?;
         if (there.dev(), there.ino()) != (mapped.dev(), mapped.ino())
@@ -185,7 +184,14 @@ impl Guest {
         }
         bhatti_host::files::clone_file(&self.mapped.path, to)?;
         match inner.memory {
-            Some(memory) => record::write(to, &Memory { save, ..memory }),
+            Some(memory) => record::write(
+                to,
+                &Memory {
+                    save,
+                    torn,
+                    ..memory
+                },
+            ),
             None => Ok(()),
         }
     }

@@ -261,7 +261,10 @@ impl FakeHost {
             if (state.cpus, state.memory) != (spec.cpus.get(), spec.memory.bytes()) {
                 return Err(gave_up("the state is of another machine"));
             }
-            if mapped.record.is_none_or(|memory| memory.save != state.save) {
+            if mapped
+                .record
+                .is_none_or(|memory| memory.save != state.save || memory.torn)
+            {
                 ground.violated(format!(
                     "{}: state of save {} with memory {:?}",
                     spec.sandbox, state.save, mapped.record

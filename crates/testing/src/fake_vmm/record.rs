@@ -21,6 +21,8 @@ pub(super) struct Memory {
     pub(super) disk: u64,
     /// The save that wrote it; 0 if it was never saved.
     pub(super) save: u64,
+    /// It was saved while vCPUs ran, and is of no one instant.
+    pub(super) torn: bool,
 }
 
 /// A guest's disk.
