@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bhatti_guest::exec::{Command, Exec};
-use bhatti_host::{facts, files};
 use bhatti_host::lock::{DirLock, LockError};
+use bhatti_host::{facts, files};
 use bhatti_image::catalog::Catalog;
 use bhatti_image::image::Image;
 use bhatti_image::kit::KitStore;
@@ -37,9 +37,9 @@ use crate::layout::Layout;
 use crate::policies::Policies;
 use crate::request::{Caller, EditSandbox, IdleEdit, NewExec, NewSandbox, NewUser, Role};
 use crate::sandbox::actor::Actor;
+use crate::sandbox::directory::Directory;
 use crate::sandbox::handle::Handle;
 use crate::sandbox::leases::Lease;
-use crate::sandbox::directory::Directory;
 use crate::sandbox::work::{Material, Work};
 use crate::view::{
     AwakeView, Created, DetachedView, HostView, IdleView, ImageView, SandboxView, SleepAllView,
@@ -139,9 +139,7 @@ impl Engine {
     fn watch_memory(&self) {
         let ctx = self.ctx.clone();
         self.ctx.tasks.spawn(async move {
-            ctx.closing
-                .run_until_cancelled(ctx.admission.watch())
-                .await;
+            ctx.closing.run_until_cancelled(ctx.admission.watch()).await;
         });
     }
 
@@ -393,7 +391,11 @@ impl Engine {
 
     /// Puts all machines of all users to disk, side by side, within a time limit. With
     /// `going_down` none is started after it, until there is another daemon.
-    pub async fn sleep_all(&self, limit: Duration, going_down: bool) -> Result<SleepAllView, Error> {
+    pub async fn sleep_all(
+        &self,
+        limit: Duration,
+        going_down: bool,
+    ) -> Result<SleepAllView, Error> {
         if going_down {
             self.ctx.go_down();
         }
@@ -438,7 +440,9 @@ impl Engine {
         exec: NewExec,
     ) -> Result<(Exec, Lease), Error> {
         let program = exec.argv.first().map_or("", String::as_str);
-        let lease = self.awake(caller, key, &format!("exec {}", shortened(program))).await?;
+        let lease = self
+            .awake(caller, key, &format!("exec {}", shortened(program)))
+            .await?;
         let start = tracing::debug_span!("start-command");
         let exec = lease.link.exec(&command(exec)).instrument(start).await?;
         Ok((exec, lease))

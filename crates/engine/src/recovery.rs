@@ -137,23 +137,30 @@ async fn inventory(
                 .and_then(|record| record.boot.as_ref())
                 .is_some_and(|boot| *boot != ctx.boot);
             let process = machine.map(|record| record.process);
-            (row.id.clone(), state, process.filter(|_| !before_boot), before_boot)
+            (
+                row.id.clone(),
+                state,
+                process.filter(|_| !before_boot),
+                before_boot,
+            )
         })
         .collect();
     let files = Context::blocking(move || -> std::io::Result<_> {
         remove_half_made(&layout.snapshots())?;
-        let sandboxes = recorded.into_iter().map(|(id, state, process, before_boot)| {
-            let cold = cold_found(&layout.cold(&id));
-            (
-                id,
-                SandboxFound {
-                    state,
-                    process,
-                    cold,
-                    before_boot,
-                },
-            )
-        });
+        let sandboxes = recorded
+            .into_iter()
+            .map(|(id, state, process, before_boot)| {
+                let cold = cold_found(&layout.cold(&id));
+                (
+                    id,
+                    SandboxFound {
+                        state,
+                        process,
+                        cold,
+                        before_boot,
+                    },
+                )
+            });
         Ok((
             sandboxes.collect::<BTreeMap<_, _>>(),
             directories(&layout.sandboxes())?,

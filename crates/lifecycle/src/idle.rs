@@ -94,6 +94,18 @@ pub enum Because {
     NotAwake,
 }
 
+impl Because {
+    /// The words as shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Leased => "in use",
+            Self::KeptHot => "kept hot",
+            Self::Never => "never",
+            Self::NotAwake => "not awake",
+        }
+    }
+}
+
 /// What idleness does next to a sandbox in this state.
 pub fn next(state: State, policy: &IdlePolicy, usage: &Usage) -> Idle {
     if !state.has_machine() {
@@ -106,7 +118,8 @@ pub fn next(state: State, policy: &IdlePolicy, usage: &Usage) -> Idle {
         return Idle::Stays(Because::KeptHot);
     }
     // A time so long that the instant can't be told is never.
-    let at = |from: Instant, after: Option<Duration>| after.and_then(|after| from.checked_add(after));
+    let at =
+        |from: Instant, after: Option<Duration>| after.and_then(|after| from.checked_add(after));
     match (state, usage.paused_at) {
         (State::Warm, paused_at) => {
             match at(paused_at.unwrap_or(usage.last_used), policy.cold_after) {

@@ -64,9 +64,7 @@ impl Directory {
         self.lock()
             .handles
             .values()
-            .find(|handle| {
-                handle.user == *user && handle.is_named(name) && !handle.is_going()
-            })
+            .find(|handle| handle.user == *user && handle.is_named(name) && !handle.is_going())
             .cloned()
     }
 

@@ -5,7 +5,7 @@ pub(crate) mod directory;
 mod files;
 pub(crate) mod handle;
 mod idling;
-pub mod leases;
+pub(crate) mod leases;
 mod steps;
 pub(crate) mod work;
 
