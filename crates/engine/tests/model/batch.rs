@@ -178,7 +178,13 @@ impl Batch {
             // What sleeps has its memory, however its machine ended.
             let died = deaths.contains(&guest.id) && now != Some(State::Cold);
             if died || self.gives_up(*name) {
-                guest.remembered.may_reboot();
+                let of_it = self
+                    .made
+                    .iter()
+                    .filter(|made| made.request == Request::Remember(*name));
+                let numbers: Vec<u64> = of_it.map(|made| made.number).collect();
+                let earlier = before.guests.get(name).map(|guest| &guest.remembered);
+                guest.remembered.may_have_rebooted(earlier, &numbers);
             }
             self.honest(found, *name, died)
                 .map_err(|wrong| format!("{name:?}: {wrong}"))?;

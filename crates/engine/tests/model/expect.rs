@@ -11,6 +11,8 @@ use crate::op::Request;
 pub(crate) struct Before {
     /// The state of the sandbox it is about, if there is one.
     pub(crate) state: Option<State>,
+    /// Whether its sleeping memory was damaged.
+    pub(crate) damaged: bool,
     /// Whether the checkpoint it is about is there.
     pub(crate) snapshot: bool,
 }
@@ -22,6 +24,7 @@ enum Kind {
     NotFound,
     Exists,
     Conflict,
+    Failed,
 }
 
 /// Whether a request that nothing came in the way of gave what it should.
@@ -36,6 +39,7 @@ pub(crate) fn exactly(
         Err(Error::NotFound { .. }) => Some(Kind::NotFound),
         Err(Error::Exists { .. }) => Some(Kind::Exists),
         Err(Error::Conflict { .. }) => Some(Kind::Conflict),
+        Err(Error::Failed { .. }) => Some(Kind::Failed),
         Err(_) => None,
     };
     if given == Some(expected) {
@@ -49,7 +53,7 @@ pub(crate) fn exactly(
 }
 
 fn expected(request: Request, before: Before) -> Kind {
-    use State::{Failed, Off};
+    use State::{Cold, Failed, Off};
     match (request, before.state) {
         (Request::Create(_), _) => Kind::Good,
         (Request::Resume(..) | Request::Forget(_), _) if !before.snapshot => Kind::NotFound,
@@ -61,6 +65,8 @@ fn expected(request: Request, before: Before) -> Kind {
         (Request::Checkpoint(..) | Request::Pause(_), Some(Off)) => Kind::Conflict,
         (Request::Keep(_, false), _) => Kind::Good,
         (_, Some(Failed)) => Kind::Conflict,
+        (Request::Stop(_) | Request::Pause(_), Some(Cold)) => Kind::Good,
+        (_, Some(Cold)) if before.damaged => Kind::Failed,
         _ => Kind::Good,
     }
 }

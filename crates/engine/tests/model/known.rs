@@ -38,10 +38,20 @@ impl Remembered {
         }
     }
 
-    /// Memory may be gone from now on: there is a reason for it.
+    /// Memory may be gone, and what is there from the disk: there is a reason for it.
     pub(crate) fn may_reboot(&mut self) {
         let rebooted = self.rebooted.get_or_insert_default();
         rebooted.extend(&self.disk);
+    }
+
+    /// The same, somewhen between `before` and now, while `numbers` were written to memory.
+    pub(crate) fn may_have_rebooted(&mut self, before: Option<&Self>, numbers: &[u64]) {
+        self.may_reboot();
+        let rebooted = self.rebooted.get_or_insert_default();
+        rebooted.extend(numbers);
+        if let Some(before) = before {
+            rebooted.extend(&before.disk);
+        }
     }
 
     /// Numbers were written to memory. If none of them was acknowledged the old one may be there.

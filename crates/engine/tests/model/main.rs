@@ -18,7 +18,10 @@ mod world;
 
 use proptest::test_runner::{Config, TestCaseError};
 
-use crate::op::Op;
+use bhatti_engine::fault::Moment;
+use bhatti_testing::fake_vmm::fault::{Act, Call};
+
+use crate::op::{Break, Name, Op, Request};
 use crate::world::World;
 
 /// Does it all, and tells the story if something is wrong.
@@ -44,5 +47,61 @@ proptest::proptest! {
         case in op::case(40)
     ) {
         run(&case.0).map_err(TestCaseError::fail)?;
+    }
+}
+
+/// Cases that once went wrong.
+mod before {
+    use super::{Act, Break, Call, Moment, Name, Op, Request, run};
+
+    const A: Name = Name::A;
+
+    fn goes_well(ops: &[Op]) {
+        if let Err(story) = run(ops) {
+            panic!("{story}");
+        }
+    }
+
+    #[test]
+    fn a_forced_start_that_fails_late_leaves_no_cold_image() {
+        goes_well(&[
+            Op::One(Request::Create(A)),
+            Op::One(Request::Stop(A)),
+            Op::Broken(Request::Force(A), None, Break::Step(3, Moment::Before)),
+        ]);
+    }
+
+    #[test]
+    fn no_command_comes_to_a_guest_that_was_not_told_who_it_is() {
+        goes_well(&[
+            Op::One(Request::Create(A)),
+            Op::One(Request::Stop(A)),
+            Op::Broken(Request::Read(A), None, Break::Step(5, Moment::After)),
+        ]);
+    }
+
+    #[test]
+    fn a_paused_machine_that_could_not_be_let_run_is_let_run_by_the_next_request() {
+        goes_well(&[
+            Op::One(Request::Create(A)),
+            Op::One(Request::Pause(A)),
+            Op::Broken(Request::Read(A), None, Break::Vmm(Call::Resume, 0, Act::Fail)),
+            Op::One(Request::Read(A)),
+        ]);
+    }
+
+    #[test]
+    fn a_checkpointed_machine_that_could_not_be_let_run_is_let_run_by_the_next_request() {
+        use crate::op::Snap;
+        goes_well(&[
+            Op::One(Request::Create(A)),
+            // The second one fails as well: it is the undoing.
+            Op::Broken(
+                Request::Checkpoint(A, Snap::S),
+                None,
+                Break::Vmm(Call::Resume, 0, Act::TimeOut),
+            ),
+            Op::One(Request::Read(A)),
+        ]);
     }
 }

@@ -127,6 +127,12 @@ pub(crate) enum Op {
     BrokenRestart(Break),
     /// All processes of the host are gone at once.
     LosePower,
+    /// The host goes down in good order: all sleep, then its power is off.
+    GoDown,
+    /// The daemon is killed, a bit of a sleeping memory flips, and another daemon is started.
+    Damage(Name),
+    /// All sandboxes are put to sleep.
+    SleepAll,
     /// A machine ends by itself.
     End(Name),
     /// So many minutes pass.
@@ -211,6 +217,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Restart),
         1 => breaks().prop_map(Op::BrokenRestart),
         1 => Just(Op::LosePower),
+        1 => Just(Op::GoDown),
+        1 => name().prop_map(Op::Damage),
+        1 => Just(Op::SleepAll),
         2 => name().prop_map(Op::End),
         4 => select([1, 1, 40].as_slice()).prop_map(Op::Pass),
         1 => name().prop_map(Op::Silence),

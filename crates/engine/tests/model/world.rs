@@ -1,14 +1,15 @@
 //! A host, a daemon on it, and what is known of both.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bhatti_engine::engine::Engine;
 use bhatti_engine::error::Error;
-use bhatti_engine::layout::Layout;
+use bhatti_engine::layout::{Layout, file};
 use bhatti_engine::request::Caller;
 use bhatti_lifecycle::state::State;
 use bhatti_store::store::Store;
@@ -26,6 +27,10 @@ use crate::known::Known;
 use crate::op::{After, Break, Name, Op, Request, Snap};
 use crate::steps::{Effect, StepFaults};
 
+/// When the next request comes to a sandbox that was paused under another: later than every limit
+/// of the engine.
+const NEXT_REQUEST: Duration = Duration::from_mins(10);
+
 /// What went wrong, in words; the case has failed.
 pub(crate) type Wrong = String;
 
@@ -39,6 +44,8 @@ pub(crate) struct World {
     left: Left,
     /// Machines whose agents are silent, by pid.
     silent: BTreeMap<Name, u32>,
+    /// Sandboxes whose sleeping memory was damaged.
+    damaged: BTreeSet<SandboxId>,
     /// Numbers that guests were told to remember.
     number: u64,
     /// What was done and what came of it.
@@ -75,6 +82,7 @@ impl World {
             known: Known::default(),
             left: Left::default(),
             silent: BTreeMap::new(),
+            damaged: BTreeSet::new(),
             number: 1,
             story: Vec::new(),
             _dir: dir,
@@ -103,6 +111,26 @@ impl World {
                 // The daemon goes with its host and sees nothing of it.
                 daemon.kill();
                 self.host.lose_power();
+                self.begin_again(Batch::default())
+            }
+            Op::GoDown => {
+                self.sleep_all(true)?;
+                let daemon = self.daemon();
+                daemon.kill();
+                self.host.lose_power();
+                self.begin_again(Batch::default())
+            }
+            Op::SleepAll => self.sleep_all(false),
+            Op::Damage(name) => {
+                self.daemon().kill();
+                if let Some(row) = self.found().row(name)
+                    && state(row) == State::Cold
+                {
+                    // Not twice, which would mend it.
+                    if self.damaged.insert(row.id.clone()) {
+                        flip(&self.layout.cold(&row.id).join(file::MEMORY));
+                    }
+                }
                 self.begin_again(Batch::default())
             }
             Op::End(name) => {
@@ -144,6 +172,27 @@ impl World {
                 Ok(())
             }
         }
+    }
+
+    /// Puts all to disk, as far as it can be.
+    fn sleep_all(&mut self, going_down: bool) -> Result<(), Wrong> {
+        let daemon = self.daemon.as_ref().expect("a daemon runs");
+        let slept = daemon.run(&self.host, async |engine, _| {
+            engine.sleep_all(Duration::from_mins(5), going_down).await
+        })?;
+        let slept = slept.map_err(|error| expect::chain(&error))?;
+        self.story.push(format!("    {slept:?}"));
+        self.conclude(&Batch::default())?;
+        for row in &self.found().rows {
+            let told = slept.awake.iter().any(|awake| awake.name == row.name);
+            if matches!(state(row), State::Hot | State::Warm) && !told {
+                return Err(format!("{} does not sleep, and nobody is told", row.name));
+            }
+            if told && !self.left.any() {
+                return Err(format!("{} was not put to sleep", row.name));
+            }
+        }
+        Ok(())
     }
 
     /// Makes one or two requests, and breaks something meanwhile.
@@ -237,6 +286,7 @@ impl World {
             let row = request.name().and_then(|name| found.row(name));
             let before = Before {
                 state: row.map(state),
+                damaged: row.is_some_and(|row| self.damaged.contains(&row.id)),
                 snapshot: request
                     .snap()
                     .is_some_and(|snap| found.snapshot(snap).is_some()),
@@ -274,6 +324,11 @@ impl World {
     fn conclude(&mut self, batch: &Batch) -> Result<(), Wrong> {
         let found = self.found();
         self.story.push(format!("    {}", found.told()));
+        // Its memory is whole again once it has been given up.
+        self.damaged.retain(|id| {
+            let row = found.rows.iter().find(|row| row.id == *id);
+            row.is_some_and(|row| matches!(state(row), State::Cold | State::Failed))
+        });
         batch.answers(&self.known)?;
         let deaths = self.host.deaths();
         batch.take_in(&mut self.known, &found, &deaths, self.left)?;
@@ -339,6 +394,10 @@ impl World {
         for name in Name::ALL {
             if self.known.guests.contains_key(&name) {
                 self.apply(Op::Speak(name))?;
+                let damaged = self.known.guests.get(&name).map(|guest| &guest.id);
+                if damaged.is_some_and(|id| self.damaged.contains(id)) {
+                    self.apply(Op::One(Request::Read(name)))?;
+                }
                 let failed = self.found().row(name).map(state) == Some(State::Failed);
                 if failed {
                     self.apply(Op::One(Request::Force(name)))?;
@@ -402,7 +461,44 @@ async fn requests(
             outcomes.borrow_mut()[1] = Some(outcome);
         }
     };
-    tokio::join!(one, other);
+    let paused = numbers.iter().find_map(|(request, _)| match request {
+        Request::Pause(name) => Some(name),
+        _ => None,
+    });
+    // A command that runs stands still with its machine, until the next request.
+    let next = async {
+        tokio::time::sleep(NEXT_REQUEST).await;
+        if let Some(name) = paused {
+            // What comes of it is seen by the others.
+            let _ = engine
+                .sandbox_start(caller, name.as_str(), false, None)
+                .await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let both = async {
+        tokio::join!(one, other);
+    };
+    tokio::select! {
+        () = both => {}
+        () = next => {}
+    }
+}
+
+/// Flips a bit at the beginning of a file, and of no other link to it.
+fn flip(path: &Path) {
+    let aside = path.with_extension("flipped");
+    let flip = || {
+        bhatti_host::files::clone_file(path, &aside)?;
+        let options = fs_err::OpenOptions::new().read(true).write(true).open(&aside);
+        let file = options?;
+        let mut byte = [0];
+        file.file().read_exact_at(&mut byte, 1)?;
+        byte[0] ^= 4;
+        file.file().write_all_at(&byte, 1)?;
+        fs_err::rename(&aside, path)
+    };
+    flip().expect("the file can be changed");
 }
 
 fn start(dir: &Path, host: &FakeHost, steps: &Arc<StepFaults>) -> Result<Daemon, Wrong> {
