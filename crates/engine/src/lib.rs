@@ -11,6 +11,7 @@
 
 pub mod accelerator;
 mod admission;
+pub mod bases;
 pub mod checkpoint;
 mod clock;
 pub mod config;

@@ -20,7 +20,10 @@ pub(crate) struct InspectArgs {
 
 /// Shows one sandbox.
 pub(crate) async fn run(args: InspectArgs, context: &Context) -> Result<(), Failure> {
-    let sandbox = context.client().sandbox_get(args.sandbox.as_str()).await?;
+    let sandbox = context
+        .client()
+        .sandbox_get_with_usage(args.sandbox.as_str())
+        .await?;
     context.ui.show(&sandbox, || people(&sandbox))
 }
 
@@ -92,6 +95,11 @@ fn people(sandbox: &Sandbox) -> String {
     lines.push(("CPUs", sandbox.cpus.to_string()));
     lines.push(("Memory", format!("{} MB", sandbox.memory_mb)));
     lines.push(("Disk", format!("{} MB", sandbox.disk_size_mb)));
+    if sandbox.disk_own_bytes.is_some() {
+        let own = values::on_disk(sandbox.disk_own_bytes);
+        let shared = values::on_disk(sandbox.disk_shared_bytes);
+        lines.push(("On disk", format!("{own} own, {shared} shared")));
+    }
     lines.push(("Engine", engine));
     if !sandbox.ip.is_empty() {
         lines.push(("IP", sandbox.ip.clone()));
