@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bhatti_guest::exec::{Command, Exec};
+use bhatti_host::extents::Usage;
 use bhatti_host::lock::{DirLock, LockError};
 use bhatti_host::{facts, files};
 use bhatti_image::catalog::Catalog;
@@ -380,6 +381,20 @@ impl Engine {
     #[expect(clippy::unused_async, reason = "the facade's methods are all alike")]
     pub async fn sandbox_get(&self, caller: &Caller, key: &str) -> Result<SandboxView, Error> {
         Ok(self.find(caller, key)?.now().view)
+    }
+
+    /// What a sandbox's files take on disk now: its disk, and its memory if it sleeps or was made
+    /// from a checkpoint. `None` if it can't be told.
+    pub async fn sandbox_usage(&self, caller: &Caller, key: &str) -> Result<Option<Usage>, Error> {
+        let id = self.find(caller, key)?.id.clone();
+        let usages = Context::usages(vec![self.ctx.layout.sandbox(&id)]).await?;
+        Ok(usages.into_iter().next().flatten())
+    }
+
+    /// The same of several sandboxes that [`Engine::sandbox_list`] gave, in their order.
+    pub async fn sandbox_usages(&self, views: &[SandboxView]) -> Result<Vec<Option<Usage>>, Error> {
+        let dirs = views.iter().map(|view| self.ctx.layout.sandbox(&view.id));
+        Context::usages(dirs.collect()).await
     }
 
     /// Why a sandbox is awake, and when it will not be.

@@ -14,6 +14,9 @@ pub mod file {
     pub const MEMORY: &str = "mem";
     /// The disk, in checkpoints.
     pub const DISK: &str = "disk.raw";
+    /// In a sandbox's directory: the path, within the data directory, of the image whose disk its
+    /// own was last cloned from or to.
+    pub const DISK_BASE: &str = "disk.base";
 }
 
 /// Beginning of the names of directories that are not whole yet; always safe to delete at the

@@ -11,7 +11,9 @@
 
 pub mod accelerator;
 mod admission;
+pub mod bases;
 pub mod checkpoint;
+mod clock;
 pub mod config;
 mod context;
 pub mod engine;

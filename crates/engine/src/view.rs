@@ -1,5 +1,6 @@
 //! What callers are shown.
 
+pub use bhatti_host::extents::Usage;
 use bhatti_types::id::{ImageId, SandboxId, SnapshotId, UserId};
 use bhatti_types::idle::IdleSettings;
 use bhatti_types::labels::Labels;
@@ -81,8 +82,10 @@ pub struct SnapshotView {
     pub source: SandboxName,
     /// Memory of the machine.
     pub memory: MemoryMb,
-    /// What its files take on disk, in bytes.
+    /// What its files took on disk when it was taken, in bytes, shared or not.
     pub disk_bytes: u64,
+    /// What its files take on disk now; `None` if it can't be told.
+    pub usage: Option<Usage>,
     /// How long the source stood still, in milliseconds.
     pub stall_ms: u64,
     /// When it was taken.

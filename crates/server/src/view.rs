@@ -8,7 +8,7 @@ use bhatti_api::sandbox::Sandbox;
 use bhatti_api::snapshot::Snapshot;
 use bhatti_api::user::User;
 use bhatti_engine::view::{
-    IdleView, ImageView, Next, SandboxView, SleepAllView, SnapshotView, UserView,
+    IdleView, ImageView, Next, SandboxView, SleepAllView, SnapshotView, Usage, UserView,
 };
 use bhatti_types::idle::IdleTime;
 use jiff::Timestamp;
@@ -16,6 +16,15 @@ use jiff::Timestamp;
 /// RFC 3339 with exactly three digits of a second, as in the store.
 fn time(time: Timestamp) -> String {
     format!("{time:.3}")
+}
+
+/// A sandbox with what it takes on disk.
+pub(crate) fn sandbox_with(view: SandboxView, usage: Option<Usage>) -> Sandbox {
+    Sandbox {
+        disk_own_bytes: usage.map(|usage| usage.own_bytes),
+        disk_shared_bytes: usage.map(|usage| usage.shared_bytes),
+        ..sandbox(view)
+    }
 }
 
 pub(crate) fn sandbox(view: SandboxView) -> Sandbox {
@@ -32,6 +41,8 @@ pub(crate) fn sandbox(view: SandboxView) -> Sandbox {
         cpus: f64::from(view.cpus.get()),
         memory_mb: view.memory.into(),
         disk_size_mb: view.disk.into(),
+        disk_own_bytes: None,
+        disk_shared_bytes: None,
         image: view.image.into(),
         labels: view.labels.into(),
         user: view.run_as,
@@ -89,6 +100,8 @@ pub(crate) fn snapshot(view: SnapshotView) -> Snapshot {
         source_sandbox: view.source.into(),
         size_mb: view.memory.into(),
         disk_bytes: view.disk_bytes,
+        disk_own_bytes: view.usage.map(|usage| usage.own_bytes),
+        disk_shared_bytes: view.usage.map(|usage| usage.shared_bytes),
         stall_ms: view.stall_ms,
         created_at: time(view.created_at),
     }
