@@ -57,7 +57,7 @@ pub struct NewSandbox {
 /// A change of a sandbox. What is `None` or empty stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EditSandbox {
-    /// Its new name. The hostname inside stays.
+    /// Its new name. The hostname inside follows, when the machine is hot.
     pub name: Option<SandboxName>,
     /// Labels to set.
     pub labels_add: Labels,

@@ -166,7 +166,18 @@ impl Actor {
             .ctx
             .db(move |store| store.sandbox_update(&written))
             .await?;
+        let renamed = row.name != self.work.row.name;
         self.work.row = row;
+        if renamed
+            && self.work.state() == State::Hot
+            && let Err(error) = self.work.identify(PlanKind::Wake).await
+        {
+            tracing::warn!(
+                sandbox = %self.work.row.id,
+                error = &error as &dyn std::error::Error,
+                "its guest keeps its old hostname until it wakes the next time"
+            );
+        }
         if edit.idle.keep_hot == Some(true) {
             self.wake(Request::Wake, None).await?;
         }

@@ -228,7 +228,7 @@ impl Work {
 
     /// Tells the guest who it is (invariant 6): a copy gets its own name, machine id and
     /// randomness, and every guest the right clock.
-    async fn identify(&mut self, plan: PlanKind) -> Result<(), Error> {
+    pub(super) async fn identify(&mut self, plan: PlanKind) -> Result<(), Error> {
         let copy = matches!(plan, PlanKind::Create | PlanKind::Resume);
         let mut random = [0u8; ENTROPY + 16];
         getrandom::fill(&mut random).map_err(Error::internal)?;
