@@ -12,6 +12,7 @@
 //! | hold a data directory for oneself | [`lock`] |
 
 pub mod command;
+mod cow;
 pub mod extents;
 pub mod facts;
 mod fiemap;
