@@ -46,7 +46,7 @@ use crate::view::{
     AwakeView, Created, DetachedView, HostView, IdleView, ImageView, SandboxView, SleepAllView,
     SnapshotView, UserView,
 };
-use crate::{naming, recovery};
+use crate::{naming, recovery, storage};
 
 /// The image of a sandbox that names none.
 const DEFAULT_IMAGE: &str = "base";
@@ -81,6 +81,8 @@ impl Engine {
             },
             LockError::Io(_) => Error::internal(error),
         })?;
+        let storage = storage::open(&layout, config.storage).await?;
+        let layout = layout.with_storage(storage.root().to_owned());
         let prepared = layout.clone();
         let (data_dir, store) = Context::blocking(move || {
             let id = recovery::prepare(&prepared).map_err(Error::internal)?;
@@ -95,6 +97,7 @@ impl Engine {
         let boot = facts::boot_id().map_err(Error::internal)?;
         let ctx = Arc::new(Context::new(
             layout,
+            storage,
             data_dir,
             store,
             vmm,
@@ -107,6 +110,7 @@ impl Engine {
             boot,
         ));
         ctx.load_policies().await?;
+        ctx.take_images().await?;
         recovery::recover(&ctx, &directory).await?;
         let engine = Self {
             ctx,
@@ -116,6 +120,7 @@ impl Engine {
         };
         engine.probe_early();
         engine.watch_memory();
+        engine.watch_storage();
         engine.wake_kept_hot();
         Ok(engine)
     }
@@ -141,6 +146,16 @@ impl Engine {
         let ctx = self.ctx.clone();
         self.ctx.tasks.spawn(async move {
             ctx.closing.run_until_cancelled(ctx.admission.watch()).await;
+        });
+    }
+
+    /// Looks after the room for machines' files until the engine is closed.
+    fn watch_storage(&self) {
+        let ctx = self.ctx.clone();
+        self.ctx.tasks.spawn(async move {
+            ctx.closing
+                .run_until_cancelled(storage::watch(ctx.storage.clone()))
+                .await;
         });
     }
 
@@ -199,6 +214,7 @@ impl Engine {
                 .accelerators
                 .known()
                 .map(|found| found.as_str().to_owned()),
+            storage: self.ctx.storage_view()?,
         })
     }
 
