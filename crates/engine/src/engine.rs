@@ -44,7 +44,7 @@ use crate::view::{
     AwakeView, Created, DetachedView, HostView, IdleView, ImageView, SandboxView, SleepAllView,
     SnapshotView, UserView,
 };
-use crate::{naming, recovery};
+use crate::{naming, recovery, storage};
 
 /// How often a made-up name is tried before giving up.
 const NAME_TRIES: u32 = 16;
@@ -77,6 +77,8 @@ impl Engine {
             },
             LockError::Io(_) => Error::internal(error),
         })?;
+        let storage = storage::open(&layout, config.storage).await?;
+        let layout = layout.with_storage(storage.root().to_owned());
         let prepared = layout.clone();
         let (data_dir, store) = Context::blocking(move || {
             let id = recovery::prepare(&prepared).map_err(Error::internal)?;
@@ -91,6 +93,7 @@ impl Engine {
         let boot = facts::boot_id().map_err(Error::internal)?;
         let ctx = Arc::new(Context::new(
             layout,
+            storage,
             data_dir,
             store,
             vmm,
@@ -104,6 +107,7 @@ impl Engine {
             boot,
         ));
         ctx.load_policies().await?;
+        ctx.take_images().await?;
         recovery::recover(&ctx, &directory).await?;
         // No process works in their directories any more.
         ctx.open_templates().await?;
@@ -116,6 +120,7 @@ impl Engine {
         engine.probe_early();
         engine.ctx.keep_stock();
         engine.watch_memory();
+        engine.watch_storage();
         engine.wake_kept_hot();
         Ok(engine)
     }
@@ -143,6 +148,16 @@ impl Engine {
         let ctx = self.ctx.clone();
         self.ctx.tasks.spawn(async move {
             ctx.closing.run_until_cancelled(ctx.admission.watch()).await;
+        });
+    }
+
+    /// Looks after the room for machines' files until the engine is closed.
+    fn watch_storage(&self) {
+        let ctx = self.ctx.clone();
+        self.ctx.tasks.spawn(async move {
+            ctx.closing
+                .run_until_cancelled(storage::watch(ctx.storage.clone()))
+                .await;
         });
     }
 
@@ -201,6 +216,7 @@ impl Engine {
                 .accelerators
                 .known()
                 .map(|found| found.as_str().to_owned()),
+            storage: self.ctx.storage_view()?,
         })
     }
 

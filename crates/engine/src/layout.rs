@@ -31,12 +31,28 @@ pub const HALF_MADE: &str = ".new-";
 #[derive(Debug, Clone)]
 pub struct Layout {
     root: PathBuf,
+    /// What holds machines and what they are made from: the data directory itself, or its pool.
+    storage: PathBuf,
 }
 
 impl Layout {
-    /// The paths under `root`.
+    /// The paths under `root`, machines among them.
     pub fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self {
+            storage: root.clone(),
+            root,
+        }
+    }
+
+    /// The same with machines, and what they are made from, under `storage`: one file system that
+    /// shares blocks if there is one.
+    pub fn with_storage(self, storage: PathBuf) -> Self {
+        Self { storage, ..self }
+    }
+
+    /// What holds machines and what they are made from.
+    pub fn storage(&self) -> &Path {
+        &self.storage
     }
 
     /// The data directory itself.
@@ -66,7 +82,18 @@ impl Layout {
 
     /// Images.
     pub fn images(&self) -> PathBuf {
-        self.root.join("images")
+        self.storage.join("images")
+    }
+
+    /// Where images are put from outside, if they are not used there: then they are moved to
+    /// [`Layout::images`].
+    pub fn images_put(&self) -> Option<PathBuf> {
+        (self.storage != self.root).then(|| self.root.join("images"))
+    }
+
+    /// All templates' directories.
+    pub fn templates(&self) -> PathBuf {
+        self.storage.join("templates")
     }
 
     /// What may be deleted at every start.
@@ -76,7 +103,7 @@ impl Layout {
 
     /// All sandboxes' directories.
     pub fn sandboxes(&self) -> PathBuf {
-        self.root.join("sandboxes")
+        self.storage.join("sandboxes")
     }
 
     /// One sandbox's directory.
@@ -96,17 +123,12 @@ impl Layout {
 
     /// All checkpoints' directories.
     pub fn snapshots(&self) -> PathBuf {
-        self.root.join("snapshots")
+        self.storage.join("snapshots")
     }
 
     /// One checkpoint's directory.
     pub fn snapshot(&self, id: &SnapshotId) -> PathBuf {
         self.snapshots().join(id.as_str())
-    }
-
-    /// All templates' directories.
-    pub fn templates(&self) -> PathBuf {
-        self.root.join("templates")
     }
 
     /// One template's directory.

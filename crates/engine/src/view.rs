@@ -195,4 +195,17 @@ pub struct HostView {
     pub kit: Option<String>,
     /// The accelerator in use, once it is known.
     pub accelerator: Option<String>,
+    /// Where machines' files are kept.
+    pub storage: StorageView,
+}
+
+/// Where machines' files are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorageView {
+    /// How they are copied: `reflink`, `pool` or `copy`.
+    pub kind: &'static str,
+    /// Room for more, in bytes, the host's reserve taken off.
+    pub free_bytes: u64,
+    /// All room, in bytes.
+    pub size_bytes: u64,
 }

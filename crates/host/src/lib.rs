@@ -10,8 +10,10 @@
 //! | tell which pages of a guest are its own and copy them | [`memory`] |
 //! | ask what the host has: boot id, free memory, clock rate | [`facts`] |
 //! | hold a data directory for oneself | [`lock`] |
+//! | have storage that shares blocks between copies | [`pool`] |
 
 pub mod command;
+mod cow;
 pub mod extents;
 pub mod facts;
 mod fiemap;
@@ -19,5 +21,6 @@ pub mod files;
 pub mod lock;
 pub mod memory;
 mod pagemap;
+pub mod pool;
 pub mod process;
 pub mod sums;

@@ -3,6 +3,8 @@
 
 #![expect(clippy::panic, reason = "a broken model ends the test")]
 
+mod sequences;
+
 use std::collections::BTreeMap;
 
 use bhatti_lifecycle::plan::{PlanKind, Step};

@@ -49,17 +49,18 @@ fn awake(idle: &Idle) -> Vec<(&'static str, String)> {
             .map(|lease| ("Used by", format!("{} since {}", lease.what, lease.since))),
     );
     lines.push(("Last used", idle.last_used_at.clone()));
-    let mut times = format!(
-        "pause after {}, disk after {}",
-        idle.idle_pause, idle.idle_cold
+    let mut times = vec![
+        format!("pause after {}", idle.idle_pause),
+        format!("disk after {}", idle.idle_cold),
+    ];
+    times.extend(
+        idle.busy_cpu
+            .map(|share| format!("in use above {share} % of a core")),
     );
-    if let Some(share) = idle.busy_cpu {
-        times.push_str(&format!(", in use above {share} % of a core"));
-    }
     if idle.wake_timers {
-        times.push_str(", woken for timers");
+        times.push("woken for timers".to_owned());
     }
-    lines.push(("Idle times", times));
+    lines.push(("Idle times", times.join(", ")));
     lines.extend(
         idle.wake_at
             .clone()

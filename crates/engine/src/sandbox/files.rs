@@ -158,7 +158,7 @@ impl Work {
             .save(
                 &half.join(file::STATE),
                 &half.join(file::MEMORY),
-                &never_cancelled(),
+                &self.cancel,
             )
             .await?;
         Ok(())

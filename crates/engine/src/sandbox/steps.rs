@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bhatti_guest::agent::NextTimer;
 use bhatti_guest::identity::Identity;
 use bhatti_guest::link::{Greeting, Link};
 use bhatti_image::kit::KitId;
@@ -14,6 +15,7 @@ use bhatti_vmm::machine::{Accelerator, MachineSpec};
 use jiff::Timestamp;
 
 use super::work::{MachineRecord, Material, Work};
+use crate::clock;
 use crate::error::Error;
 use crate::layout::file;
 
@@ -29,6 +31,8 @@ const CLOCK_LIMIT: Duration = Duration::from_secs(5);
 /// Time for the guest to write its file systems out before it goes to sleep. Not finishing is no
 /// harm: what is not written is in its memory.
 const SYNC_LIMIT: Duration = Duration::from_secs(10);
+/// Time for the agent to look through its guest's timers; it takes up to 3 s itself.
+const TIMERS_LIMIT: Duration = Duration::from_secs(5);
 /// Randomness given to a guest, in bytes: the kernel's pool holds 256 bits.
 const ENTROPY: usize = 64;
 
@@ -63,7 +67,10 @@ impl Work {
             Step::Identify => self.identify(plan).await,
             Step::PrepareGuest => self.prepare_guest().await,
             Step::Refresh => self.refresh().await,
-            Step::AskTimers => Ok(()),
+            Step::AskTimers => {
+                self.ask_timers().await;
+                Ok(())
+            }
             Step::SyncGuest => {
                 self.sync_guest().await;
                 Ok(())
@@ -264,7 +271,39 @@ impl Work {
             grow_root: plan != PlanKind::Resume,
             fresh: copy,
         };
-        Ok(self.link()?.identity(&identity, CALL_LIMIT).await?)
+        let told = self.link()?.identity(&identity, CALL_LIMIT).await;
+        if told.is_err() {
+            // Nobody gets a guest that does not know who it is.
+            self.link = None;
+        }
+        Ok(told?)
+    }
+
+    /// Asks the guest when it next wants to run, if it is to be woken for that. No answer is no
+    /// timer: it is no reason not to sleep.
+    pub(super) async fn ask_timers(&mut self) {
+        if self.state() != State::Hot || !self.policy().wake_timers {
+            return;
+        }
+        let Some(link) = self.link.clone() else {
+            return;
+        };
+        self.row.wake_at = match link.next_timer(TIMERS_LIMIT).await {
+            Ok(Some(next)) => {
+                let due = Timestamp::from_nanosecond(i128::from(next.unix_nanos)).ok();
+                tracing::info!(sandbox = %self.row.id, what = next.what, "its guest's next timer");
+                due.and_then(|due| due.checked_sub(NextTimer::MARGIN).ok())
+            }
+            Ok(None) => None,
+            Err(error) => {
+                tracing::warn!(
+                    sandbox = %self.row.id,
+                    error = &error as &dyn std::error::Error,
+                    "a guest that is to be woken for its timers does not tell of them"
+                );
+                None
+            }
+        };
     }
 
     async fn sync_guest(&mut self) {
@@ -336,7 +375,8 @@ impl Work {
             row.wake_at = None;
         } else {
             let (_, last_used) = self.leases.usage();
-            row.used_at = Timestamp::now().checked_sub(last_used.elapsed()).ok();
+            let unused = clock::now().saturating_duration_since(last_used);
+            row.used_at = Timestamp::now().checked_sub(unused).ok();
         }
         Ok(row)
     }
@@ -344,7 +384,7 @@ impl Work {
     fn record(&mut self, row: SandboxRow) {
         self.row = row;
         self.warm_since = match self.state() {
-            State::Warm => self.warm_since.or_else(|| Some(Instant::now())),
+            State::Warm => self.warm_since.or_else(|| Some(clock::now())),
             _ => None,
         };
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bhatti_guest::link::Link;
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
 use super::leases::Leases;
+use crate::clock;
 use crate::context::Context;
 use crate::error::Error;
 use crate::fault::Moment;
@@ -56,6 +58,8 @@ pub(crate) struct Work {
     pub(super) paused_at: Option<Instant>,
     /// When the vCPUs were paused for idleness or by hand, while they are.
     pub(super) warm_since: Option<Instant>,
+    /// Set when what is being captured is not wanted any more.
+    pub(super) cancel: Arc<AtomicBool>,
     /// vCPUs were let go on in the middle of a plan, because the machine was asked for.
     went_on: bool,
     /// A new disk being made durable while the machine boots.
@@ -88,7 +92,8 @@ impl Work {
             place: None,
             leases: Leases::new(),
             paused_at: None,
-            warm_since: is_warm.then(Instant::now),
+            warm_since: is_warm.then(clock::now),
+            cancel: Arc::default(),
             went_on: false,
             disk_sync: None,
         }
@@ -207,8 +212,18 @@ impl Work {
             }
         }
         if failure.is_some() {
-            for step in kind.unwind(before, &kind.steps()[..begun]) {
+            let begun = &kind.steps()[..begun];
+            if begun.contains(&Step::Greet) || begun.contains(&Step::Refresh) {
+                // The guest may not know yet who it is, or what time: whoever wants it next tells
+                // it first.
+                self.link = None;
+            }
+            for step in kind.unwind(before, begun) {
                 if let Err(error) = self.perform(kind, step).await {
+                    if step == Step::Run {
+                        // It may stand still: whoever wants it next has it run first.
+                        self.link = None;
+                    }
                     tracing::error!(
                         step = step.as_str(),
                         error = &error as &dyn std::error::Error,
@@ -243,7 +258,7 @@ impl Work {
     async fn never_begun(&mut self, kind: PlanKind) {
         let steps: &[Step] = match kind {
             PlanKind::Create | PlanKind::Clone | PlanKind::Resume => &[Step::Forget],
-            PlanKind::Take => &[Step::KillMachine, Step::RemoveDirectory, Step::Forget],
+            PlanKind::Take => &[Step::KillMachine, Step::Forget, Step::RemoveDirectory],
             PlanKind::Checkpoint | PlanKind::CheckpointCold => &[Step::ForgetSnapshot],
             PlanKind::Stock
             | PlanKind::BuildTemplate
@@ -285,6 +300,8 @@ impl Work {
             return Err(Error::Woken);
         }
         let mut went_on = false;
+        let cancel = Arc::new(AtomicBool::new(false));
+        self.cancel = cancel.clone();
         {
             let taking = self.take(op, PlanKind::Sleep, index, step);
             tokio::pin!(taking);
@@ -294,6 +311,7 @@ impl Work {
                 () = leases.wanted() => {}
             }
             if matches!(step, Step::SaveCold | Step::SealCold) {
+                cancel.store(true, Ordering::Relaxed);
                 if let Some(machine) = &machine {
                     went_on = machine.resume().await.is_ok();
                 }
