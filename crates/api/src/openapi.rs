@@ -38,6 +38,7 @@ const TOKEN_SCHEME: &str = "token";
     image::Image,
     sandbox::CreateSandbox,
     sandbox::Sandbox,
+    sandbox::SandboxLine,
     sandbox::StartSandbox,
     sandbox::StatusBody,
     snapshot::CreateSnapshot,
@@ -71,6 +72,8 @@ enum Body {
     None,
     One(&'static str),
     Many(&'static str),
+    /// Several, each of the first kind or each of the second.
+    ManyOf(&'static str, &'static str),
     /// One of two as JSON, or lines of the third.
     Exec(&'static str, &'static str, &'static str),
 }
@@ -107,7 +110,7 @@ fn describe(operation: Operation) -> Description {
         Operation::SandboxList => of(
             "The caller's sandboxes",
             None,
-            vec![ok(Body::Many("Sandbox"))],
+            vec![ok(Body::ManyOf("Sandbox", "SandboxLine"))],
         ),
         Operation::SandboxCreate => of(
             "Makes a sandbox, or gives the one that has the name",
@@ -330,6 +333,15 @@ fn parameters(route: &Route) -> Vec<Parameter> {
     if route.operation == Operation::SandboxList {
         parameters.push(
             ParameterBuilder::new()
+                .name("fields")
+                .parameter_in(ParameterIn::Query)
+                .description(Some("line: name, status, thermal and urls only"))
+                .required(Required::False)
+                .schema(Some(text().enum_values(Some(["line"]))))
+                .build(),
+        );
+        parameters.push(
+            ParameterBuilder::new()
                 .name("label")
                 .parameter_in(ParameterIn::Query)
                 .description(Some("key=value; may be repeated, all must match"))
@@ -366,6 +378,13 @@ fn success(reply: &Reply) -> Response {
             "application/json",
             content(ArrayBuilder::new().items(reference(schema)).into()),
         ),
+        Body::ManyOf(one, other) => {
+            let many = |schema| ArrayBuilder::new().items(reference(schema));
+            let either = utoipa::openapi::schema::OneOfBuilder::new()
+                .item(many(one))
+                .item(many(other));
+            response.content("application/json", content(either.into()))
+        }
         Body::Exec(result, detached, line) => {
             let either = utoipa::openapi::schema::OneOfBuilder::new()
                 .item(reference(result))

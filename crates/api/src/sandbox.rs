@@ -1,5 +1,6 @@
 //! Bodies of `/sandboxes`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -118,16 +119,16 @@ pub struct Sandbox {
     pub stopped_at: Option<String>,
 }
 
-/// The part of a [`Sandbox`] that a list in four columns shows. Reading only this of a long list
-/// takes a third of the time that reading all of it takes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The part of a [`Sandbox`] that a list in four columns shows: `GET /sandboxes?fields=line`. A long
+/// list of these is a fifth as long, and as much quicker to write and to read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SandboxLine {
     /// Its name.
     pub name: String,
     /// As in [`Sandbox::status`].
-    pub status: String,
+    pub status: Cow<'static, str>,
     /// As in [`Sandbox::thermal`].
-    pub thermal: String,
+    pub thermal: Cow<'static, str>,
     /// Public addresses of its ports.
     #[serde(default)]
     pub urls: Vec<String>,

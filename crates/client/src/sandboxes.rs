@@ -33,22 +33,25 @@ impl Client {
 
     /// The caller's sandboxes that carry all of `labels`, each `key=value`.
     pub async fn sandbox_list(&self, labels: &[String]) -> Result<Vec<Sandbox>, Error> {
-        self.listed(labels).await
+        self.listed(labels, None).await
     }
 
     /// The same with what each takes on disk, which takes the daemon a while longer.
     pub async fn sandbox_list_with_usage(&self, labels: &[String]) -> Result<Vec<Sandbox>, Error> {
-        self.fetch(Call::get(list_path(labels, true), "GET /sandboxes"))
-            .await
+        self.listed(labels, Some("usage=true")).await
     }
 
     /// The same, but only what a list in four columns shows.
     pub async fn sandbox_lines(&self, labels: &[String]) -> Result<Vec<SandboxLine>, Error> {
-        self.listed(labels).await
+        self.listed(labels, Some("fields=line")).await
     }
 
-    async fn listed<T: DeserializeOwned>(&self, labels: &[String]) -> Result<Vec<T>, Error> {
-        self.fetch(Call::get(list_path(labels, false), "GET /sandboxes"))
+    async fn listed<T: DeserializeOwned>(
+        &self,
+        labels: &[String],
+        asked: Option<&str>,
+    ) -> Result<Vec<T>, Error> {
+        self.fetch(Call::get(list_path(labels, asked), "GET /sandboxes"))
             .await
     }
 
@@ -125,7 +128,7 @@ impl Client {
     }
 }
 
-fn list_path(labels: &[String], usage: bool) -> String {
+fn list_path(labels: &[String], asked: Option<&str>) -> String {
     let mut path = "/sandboxes".to_owned();
     let mut mark = '?';
     for label in labels {
@@ -134,9 +137,9 @@ fn list_path(labels: &[String], usage: bool) -> String {
         path.extend(utf8_percent_encode(label, NON_ALPHANUMERIC));
         mark = '&';
     }
-    if usage {
+    if let Some(asked) = asked {
         path.push(mark);
-        path.push_str("usage=true");
+        path.push_str(asked);
     }
     path
 }

@@ -17,7 +17,6 @@ use bhatti_store::store::Store;
 use bhatti_store::user::{LOCAL_NAME, UserRow, local_id};
 use bhatti_types::id::SandboxId;
 use bhatti_types::idle::IdleSettings;
-use bhatti_types::labels::Labels;
 use bhatti_types::name::{ImageName, SandboxName, SnapshotName, UserName};
 use bhatti_types::parent::Parent;
 use bhatti_types::secret::Token;
@@ -53,7 +52,7 @@ const NAME_TRIES: u32 = 16;
 #[derive(Clone)]
 pub struct Engine {
     pub(crate) ctx: Arc<Context>,
-    directory: Arc<Directory>,
+    pub(crate) directory: Arc<Directory>,
     wake_limit: Duration,
     /// Held for as long as the engine is there.
     _lock: Arc<DirLock>,
@@ -325,19 +324,6 @@ impl Engine {
             }
         }
         Err(Error::internal("no free name was found"))
-    }
-
-    /// The caller's sandboxes that carry `labels`, by name.
-    #[expect(clippy::unused_async, reason = "the facade's methods are all alike")]
-    pub async fn sandbox_list(
-        &self,
-        caller: &Caller,
-        labels: &Labels,
-    ) -> Result<Vec<SandboxView>, Error> {
-        let wanted = |view: &SandboxView| view.labels.matches(labels);
-        let mut views = self.directory.views_of_user(&caller.user, wanted);
-        views.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        Ok(views)
     }
 
     /// One sandbox, by name or id.

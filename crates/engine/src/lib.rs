@@ -24,6 +24,7 @@ pub mod fault;
 mod idle_view;
 mod images;
 pub mod layout;
+mod listing;
 mod naming;
 mod policies;
 mod recovery;

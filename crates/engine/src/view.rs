@@ -60,6 +60,17 @@ pub struct SandboxView {
     pub parent: Option<Parent>,
 }
 
+/// What a list in four columns shows of a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SandboxLineView {
+    /// Its name.
+    pub name: SandboxName,
+    /// Its status.
+    pub status: Status,
+    /// Where its memory is.
+    pub thermal: Thermal,
+}
+
 /// The answer to a create.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Created {

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use bhatti_api::idle::{Awake, Idle, Lease, SleptAll};
 use bhatti_api::image::Image;
-use bhatti_api::sandbox::Sandbox;
+use bhatti_api::sandbox::{Sandbox, SandboxLine};
 use bhatti_api::snapshot::Snapshot;
 use bhatti_api::template::Template;
 use bhatti_api::user::User;
 use bhatti_engine::view::{
-    IdleView, ImageView, Next, SandboxView, SleepAllView, SnapshotView, TemplateView, Usage,
-    UserView,
+    IdleView, ImageView, Next, SandboxLineView, SandboxView, SleepAllView, SnapshotView,
+    TemplateView, Usage, UserView,
 };
 use bhatti_types::idle::IdleTime;
 use jiff::Timestamp;
@@ -54,6 +54,15 @@ pub(crate) fn sandbox(view: SandboxView) -> Sandbox {
         created_by: view.user.into(),
         created_at: time(view.created_at),
         stopped_at: view.stopped_at.map(time),
+    }
+}
+
+pub(crate) fn sandbox_line(view: SandboxLineView) -> SandboxLine {
+    SandboxLine {
+        name: view.name.into(),
+        status: view.status.as_str().into(),
+        thermal: view.thermal.as_str().into(),
+        urls: Vec::new(),
     }
 }
 

@@ -50,8 +50,8 @@ fn narrow(sandboxes: &[SandboxLine]) -> String {
             let url = sandbox.urls.join(",");
             vec![
                 sandbox.name.clone(),
-                sandbox.status.clone(),
-                sandbox.thermal.clone(),
+                sandbox.status.to_string(),
+                sandbox.thermal.to_string(),
                 url,
             ]
         })

@@ -40,18 +40,16 @@ impl Directory {
         inner.closed = true;
     }
 
-    /// What a user's sandboxes that are `wanted` are now. A long list is asked for often, so
+    /// What `pick` takes of what a user's sandboxes are now. A long list is asked for often, so
     /// nothing is cloned that is not shown.
-    pub(crate) fn views_of_user(
+    pub(crate) fn pick_of_user<T>(
         &self,
         user: &UserId,
-        wanted: impl Fn(&SandboxView) -> bool,
-    ) -> Vec<SandboxView> {
+        pick: impl Fn(&SandboxView) -> Option<T>,
+    ) -> Vec<T> {
         let inner = self.lock();
         let handles = inner.handles.values().filter(|handle| handle.user == *user);
-        handles
-            .filter_map(|handle| handle.view_if(&wanted))
-            .collect()
+        handles.filter_map(|handle| handle.look(&pick)).collect()
     }
 
     /// All of them, of all users.

@@ -110,10 +110,9 @@ impl Handle {
         self.published.borrow().clone()
     }
 
-    /// What the sandbox is now, if it is `wanted`.
-    pub(crate) fn view_if(&self, wanted: impl Fn(&SandboxView) -> bool) -> Option<SandboxView> {
-        let now = self.published.borrow();
-        wanted(&now.view).then(|| now.view.clone())
+    /// Looks at what the sandbox is now. `look` is to be quick: a change waits for it.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&SandboxView) -> T) -> T {
+        look(&self.published.borrow().view)
     }
 
     /// Whether it is being destroyed.

@@ -26,10 +26,15 @@ pub(crate) async fn list(
     State(app): State<App>,
     Asking(caller): Asking,
     query: Pairs,
-) -> Result<Json<Vec<Sandbox>>, ApiError> {
-    let asked = Asked::read(query, "only `label` and `usage` are known", true)?;
+) -> Result<Response, ApiError> {
+    let asked = Asked::read(query, OF_A_LIST, Of::List)?;
+    if asked.fields == Fields::Line {
+        let lines = app.engine().sandbox_lines(&caller, &asked.labels).await?;
+        let lines: Vec<_> = lines.into_iter().map(view::sandbox_line).collect();
+        return Ok(Json(lines).into_response());
+    }
     let views = app.engine().sandbox_list(&caller, &asked.labels).await?;
-    let shown = if asked.usage {
+    let shown: Vec<_> = if asked.usage {
         let usages = app.engine().sandbox_usages(&views).await?;
         let views = views.into_iter().zip(usages);
         views
@@ -38,7 +43,7 @@ pub(crate) async fn list(
     } else {
         views.into_iter().map(view::sandbox).collect()
     };
-    Ok(Json(shown))
+    Ok(Json(shown).into_response())
 }
 
 /// What the query of a list, or of one sandbox, asks for.
@@ -48,20 +53,36 @@ struct Asked {
     labels: Labels,
     /// `?usage=true`: also what they take on disk, which has to be looked up.
     usage: bool,
+    /// `?fields=line`: only what a list in four columns shows.
+    fields: Fields,
 }
 
+/// What a query is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    One,
+    List,
+}
+
+/// How much is shown of each sandbox of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fields {
+    All,
+    Line,
+}
+
+/// What the query of a list may hold.
+const OF_A_LIST: &str = "only `fields`, `label` and `usage` are known";
+
 impl Asked {
-    fn read(query: Pairs, known: &'static str, labelled: bool) -> Result<Self, ApiError> {
+    fn read(query: Pairs, known: &'static str, of: Of) -> Result<Self, ApiError> {
         let Query(query) =
             query.map_err(|_| ApiError::malformed("the query is not well formed"))?;
-        Ok(Self::parse(query, known, labelled)?)
+        Ok(Self::parse(query, known, of)?)
     }
 
-    fn parse(
-        query: Vec<(String, String)>,
-        known: &'static str,
-        labelled: bool,
-    ) -> Result<Self, Invalid> {
+    fn parse(query: Vec<(String, String)>, known: &'static str, of: Of) -> Result<Self, Invalid> {
+        let mut fields = Fields::All;
         let mut labels = BTreeMap::new();
         let mut usage = None;
         for (parameter, value) in query {
@@ -76,7 +97,13 @@ impl Asked {
                         return Err(Invalid::new("usage", &value, "is there twice"));
                     }
                 }
-                "label" if labelled => {
+                "fields" if of == Of::List => {
+                    if value != "line" {
+                        return Err(Invalid::new("fields", &value, "must be line"));
+                    }
+                    fields = Fields::Line;
+                }
+                "label" if of == Of::List => {
                     let Some((key, wanted)) = value.split_once('=') else {
                         return Err(Invalid::new("label", &value, "must be key=value"));
                     };
@@ -88,9 +115,15 @@ impl Asked {
                 _ => return Err(Invalid::new("query parameter", &parameter, known)),
             }
         }
+        let usage = usage.unwrap_or_default();
+        if usage && fields == Fields::Line {
+            let reason = "a line does not show it; leave `fields` out";
+            return Err(Invalid::new("usage", "true", reason));
+        }
         Ok(Self {
             labels: Labels::new(labels)?,
-            usage: usage.unwrap_or_default(),
+            usage,
+            fields,
         })
     }
 }
@@ -119,7 +152,7 @@ pub(crate) async fn show(
     SandboxKey(key): SandboxKey,
     query: Pairs,
 ) -> Result<Json<Sandbox>, ApiError> {
-    let asked = Asked::read(query, "only `usage` is known", false)?;
+    let asked = Asked::read(query, "only `usage` is known", Of::One)?;
     let shown = app.engine().sandbox_get(&caller, &key).await?;
     let idle = app.engine().sandbox_idle(&caller, &key).await?;
     let usage = if asked.usage {
@@ -214,15 +247,14 @@ pub(crate) async fn checkpoint(
 
 #[cfg(test)]
 mod test {
-    use super::Asked;
+    use super::{Asked, Fields, OF_A_LIST, Of};
 
     fn asked(pairs: &[(&str, &str)]) -> Result<Asked, String> {
         let query = pairs
             .iter()
             .map(|&(k, v)| (k.to_owned(), v.to_owned()))
             .collect();
-        Asked::parse(query, "only `label` and `usage` are known", true)
-            .map_err(|error| error.to_string())
+        Asked::parse(query, OF_A_LIST, Of::List).map_err(|error| error.to_string())
     }
 
     fn labels(pairs: &[(&str, &str)]) -> Result<usize, String> {
@@ -240,7 +272,7 @@ mod test {
         assert!(twice.unwrap_err().contains("twice"));
         assert!(labels(&[("label", "a")]).unwrap_err().contains("key=value"));
         let unknown = labels(&[("limit", "5")]).unwrap_err();
-        assert!(unknown.contains("only `label` and `usage`"));
+        assert!(unknown.contains(OF_A_LIST));
     }
 
     #[test]
@@ -256,8 +288,24 @@ mod test {
         let other = Asked::parse(
             vec![("label".to_owned(), "a=1".to_owned())],
             "only `usage` is known",
-            false,
+            Of::One,
         );
         assert!(other.unwrap_err().to_string().contains("only `usage`"));
+    }
+
+    #[test]
+    fn fields_are_those_of_a_line_or_all() {
+        let fields = |pairs: &[(&str, &str)]| asked(pairs).map(|asked| asked.fields);
+        assert_eq!(fields(&[]), Ok(Fields::All));
+        assert_eq!(fields(&[("fields", "line")]), Ok(Fields::Line));
+        for odd in ["", "all", "Line", "name,status"] {
+            let error = fields(&[("fields", odd)]).unwrap_err();
+            assert!(error.contains("must be line"), "{error}");
+        }
+        let both = fields(&[("usage", "true"), ("fields", "line")]).unwrap_err();
+        assert!(both.contains("does not show it"), "{both}");
+        let pair = [("fields".to_owned(), "line".to_owned())];
+        let of_one = Asked::parse(pair.to_vec(), "only `usage` is known", Of::One);
+        assert!(of_one.unwrap_err().to_string().contains("only `usage`"));
     }
 }

@@ -180,6 +180,28 @@ async fn another_users_things_are_not_there() {
 }
 
 #[tokio::test]
+async fn a_line_of_a_list_has_four_fields_and_is_of_the_callers_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (token, _) = furnish(dir.path());
+    let api = Api::start_in(dir, Options::default()).await;
+    let alice = Who::token(token.reveal());
+    let line = json!({"name": "dev", "status": "stopped", "thermal": "off", "urls": []});
+    let lines = async |who, path| api.call(who, path, "").await.json();
+    assert_eq!(
+        lines(&alice, "GET /sandboxes?fields=line").await,
+        json!([line])
+    );
+    for none in [
+        "GET /sandboxes?fields=line&label=a=1",
+        "GET /sandboxes?label=a=1&fields=line",
+    ] {
+        assert_eq!(lines(&alice, none).await, json!([]), "{none}");
+    }
+    let others = lines(&Who::Local, "GET /sandboxes?fields=line").await;
+    assert_eq!(others, json!([]));
+}
+
+#[tokio::test]
 async fn a_create_of_a_taken_name_gives_the_one_that_is_there() {
     let dir = tempfile::tempdir().unwrap();
     let (token, id) = furnish(dir.path());
