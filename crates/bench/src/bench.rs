@@ -1,5 +1,6 @@
 //! A run: what it works with, and its groups one after another.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -41,10 +42,14 @@ pub(crate) struct Bench {
     pub(crate) peer: Option<Libvirt>,
     /// The program.
     pub(crate) program: PathBuf,
+    /// Where guest kits and images are cached.
+    pub(crate) cache: PathBuf,
     /// How much is measured.
     pub(crate) plan: Plan,
     /// What was measured.
     pub(crate) samples: Samples,
+    /// Rows that this host can't have, by name, with the reasons.
+    pub(crate) left_out: BTreeMap<String, String>,
     /// Counts the daemon's time and that of its machines.
     pub(crate) ours: Meter,
     /// Counts the time of the bare operations.
@@ -70,8 +75,9 @@ pub(crate) struct Setup<'a> {
 }
 
 impl Bench {
-    /// Makes the place, the daemon, and a machine on each side. These two boots are the warm-up:
-    /// the probe of the accelerator and the page cache come before anything is counted.
+    /// Makes the place, the daemon, and a machine on each side. This is the warm-up: the probe of
+    /// the accelerator, the making of the template and the page cache come before anything is
+    /// counted.
     pub(crate) async fn prepare(setup: Setup<'_>) -> anyhow::Result<Self> {
         let site = Site::make(setup.parent)?;
         let artifacts = site::install(setup.cache, &site.data())?;
@@ -84,7 +90,8 @@ impl Bench {
         };
         say(&format!("    guests run under {}", accelerator.as_str()));
         let bare = Bare::new(artifacts, site.bare(), site.bare_id.clone(), accelerator);
-        let work = bare.boot(memory(MEMORY_MB)?).await?;
+        let (template, _) = daemon.template(MEMORY_MB).await?;
+        let work = bare.fork(&template, memory(MEMORY_MB)?).await?;
         let peer = if setup.with_libvirt {
             Some(Libvirt::connect(&bare.artifacts, &site, accelerator).await?)
         } else {
@@ -99,8 +106,10 @@ impl Bench {
             answerer,
             peer,
             program: setup.program.to_owned(),
+            cache: setup.cache.to_owned(),
             plan: setup.plan,
             samples: Samples::default(),
+            left_out: BTreeMap::new(),
             site,
         })
     }
@@ -110,6 +119,12 @@ impl Bench {
     pub(crate) fn settle(&self) -> anyhow::Result<()> {
         let dir = fs_err::File::open(self.site.path(""))?;
         Ok(rustix::fs::syncfs(&dir)?)
+    }
+
+    /// A bare machine from the template that the daemon's machines of this size have.
+    pub(crate) async fn bare_like_ours(&self, memory_mb: u64) -> anyhow::Result<BareMachine> {
+        let (template, _) = self.daemon.template(memory_mb).await?;
+        self.bare.fork(&template, memory(memory_mb)?).await
     }
 
     /// What runs the guests.
@@ -139,8 +154,11 @@ impl Bench {
             let began = std::time::Instant::now();
             let result = match group {
                 Group::Life => rows::life::measure(self).await,
+                Group::Stock => rows::stock::measure(self).await,
+                Group::Forks => rows::forks::measure(self).await,
                 Group::Exec => rows::exec::measure(self).await,
                 Group::Clones => rows::clones::measure(self).await,
+                Group::Warm => rows::warm::measure(self).await,
                 Group::Cold => rows::cold::measure(self).await,
                 Group::Checkpoint => rows::checkpoint::measure(self).await,
                 Group::List => rows::list::measure(self).await,
@@ -165,8 +183,9 @@ impl Bench {
             Source::Group(group) => {
                 let series = self.samples.of(&spec.id);
                 let failure = failures.iter().find(|(failed, _)| *failed == group);
-                match failure {
-                    Some((_, reason)) if series.is_empty() => Outcome::Missing(reason.clone()),
+                let failure = failure.map(|(_, reason)| reason);
+                match self.left_out.get(&spec.id).or(failure) {
+                    Some(reason) if series.is_empty() => Outcome::Missing(reason.clone()),
                     Some(_) | None => Outcome::Measured(series),
                 }
             }

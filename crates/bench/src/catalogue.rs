@@ -10,8 +10,14 @@ pub(crate) enum Group {
     Life,
     /// Commands, one at a time and many in one machine.
     Exec,
+    /// Making machines where started clones wait in stock.
+    Stock,
+    /// Copies of a machine that runs.
+    Forks,
     /// Machines made from a checkpoint, and commands in many of them.
     Clones,
+    /// Waking machines whose vCPUs are paused.
+    Warm,
     /// Going to disk and coming back.
     Cold,
     /// Checkpoints of machines that go on.
@@ -22,10 +28,13 @@ pub(crate) enum Group {
 
 impl Group {
     /// All of them, in the order they are measured.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Life,
+        Self::Stock,
+        Self::Forks,
         Self::Exec,
         Self::Clones,
+        Self::Warm,
         Self::Cold,
         Self::Checkpoint,
         Self::List,
@@ -35,7 +44,10 @@ impl Group {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Life => "create and destroy",
+            Self::Stock => "create with a warm pool",
+            Self::Forks => "forks",
             Self::Exec => "exec",
+            Self::Warm => "warm wake",
             Self::Clones => "clones of a checkpoint",
             Self::Cold => "going cold and waking",
             Self::Checkpoint => "checkpoints",
@@ -83,9 +95,14 @@ pub(crate) fn durable(memory_mb: u64, dirtied: u64) -> String {
     format!("checkpoint-durable-{memory_mb}-{dirtied}")
 }
 
+/// The row for a fork into this many copies.
+pub(crate) fn fork(copies: u64) -> String {
+    format!("fork-{copies}")
+}
+
 /// All rows of a run.
 pub(crate) fn rows(plan: &Plan) -> Vec<RowSpec> {
-    use Group::{Checkpoint, Clones, Cold, Exec, Life, List};
+    use Group::{Checkpoint, Clones, Cold, Exec, Forks, Life, List, Stock, Warm};
     let mut rows = Vec::new();
     let mut add = |id: &str, title: &str, unit, source| {
         rows.push(RowSpec {
@@ -99,16 +116,12 @@ pub(crate) fn rows(plan: &Plan) -> Vec<RowSpec> {
     let of = Source::Group;
 
     add("create", "create", time, of(Life));
+    add("create-cold", "create, against a cold boot", time, of(Life));
     add("create-exec", "create and first command", time, of(Life));
-    add(
-        "create-pool",
-        "create with a warm pool",
-        time,
-        Source::NotYet("the warm pool"),
-    );
-    for n in [1, 10, 100] {
-        let (id, title) = (format!("fork-{n}"), format!("fork x{n}"));
-        add(&id, &title, time, Source::NotYet("forks of templates"));
+    add("create-pool", "create with a warm pool", time, of(Stock));
+    for size in &plan.forks {
+        let title = format!("fork x{}, {} MB", size.copies, size.memory_mb);
+        add(&fork(size.copies), &title, time, of(Forks));
     }
     add(
         "resume",
@@ -137,12 +150,7 @@ pub(crate) fn rows(plan: &Plan) -> Vec<RowSpec> {
         time,
         of(Cold),
     );
-    add(
-        "wake-warm",
-        "warm wake to first answer",
-        time,
-        Source::NotYet("the warm state"),
-    );
+    add("wake-warm", "warm wake to first answer", time, of(Warm));
     add("destroy", "destroy", time, of(Life));
     add("exec-api", "exec by API", time, of(Exec));
     add("exec-cli", "exec by CLI", time, of(Exec));
@@ -207,7 +215,7 @@ pub(crate) fn rows(plan: &Plan) -> Vec<RowSpec> {
         "clone-memory",
         "own memory of an idle clone",
         size,
-        of(Clones),
+        of(Life),
     );
     add(
         "cold-size",

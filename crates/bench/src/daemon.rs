@@ -13,6 +13,7 @@ use bhatti_types::id::DataDirId;
 use bhatti_vmm::qemu::arguments;
 use tokio::process::{Child, Command};
 
+use crate::private::own_memory;
 use crate::processor::Meter;
 
 /// Time for a daemon to answer after its start, and to end after it was asked to.
@@ -51,6 +52,8 @@ impl Daemon {
             .args(args)
             // Both sides work on the file system that was chosen for the run.
             .env("BHATTI_STORAGE", "plain")
+            // Nothing is paused in the middle of a measurement.
+            .env("BHATTI_IDLE_PAUSE", "never")
             .stdout(to.try_clone()?)
             .stderr(to);
         let child = command.spawn().with_context(|| {
@@ -133,6 +136,22 @@ impl Daemon {
             ..CreateSandbox::default()
         };
         Ok(self.client().sandbox_create(&new).await?.sandbox)
+    }
+
+    /// The directory of the template of machines with this much memory, and how many clones of it
+    /// are in stock.
+    pub(crate) async fn template(&self, memory_mb: u64) -> anyhow::Result<(PathBuf, u64)> {
+        let all = self.client().template_list().await?;
+        let found = all.into_iter().find(|one| one.memory_mb == memory_mb);
+        let found = found.context("no template was made by the first create")?;
+        Ok((self.data.join("templates").join(&found.id), found.pool))
+    }
+
+    /// Memory that a sandbox's VMM shares with no other process, in bytes.
+    pub(crate) fn own_memory_of(&self, id: &str) -> anyhow::Result<f64> {
+        let found = bhatti_host::process::find_by_argument(&format!("{}{id}", self.mark()?))?;
+        let vmm = found.first().context("the sandbox has no VMM")?;
+        own_memory(vmm.id.pid)
     }
 
     /// Runs a command in a sandbox to its end.

@@ -26,6 +26,7 @@ mod machine;
 mod peer;
 mod plan;
 mod plot;
+mod private;
 mod processor;
 mod results;
 mod rows;

@@ -37,6 +37,27 @@ pub(crate) struct CheckpointSize {
     pub(crate) bound: Bound,
 }
 
+/// Copies of machines of one size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ForkSize {
+    /// How many at once.
+    pub(crate) copies: u64,
+    /// Memory of each.
+    pub(crate) memory_mb: u64,
+    /// How often.
+    pub(crate) bound: Bound,
+}
+
+impl ForkSize {
+    const fn new(copies: u64, memory_mb: u64, bound: Bound) -> Self {
+        Self {
+            copies,
+            memory_mb,
+            bound,
+        }
+    }
+}
+
 /// How much of everything is measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plan {
@@ -44,6 +65,10 @@ pub(crate) struct Plan {
     pub(crate) name: &'static str,
     /// Machines made and taken away.
     pub(crate) life: Bound,
+    /// Machines made where clones wait in stock.
+    pub(crate) stock: Bound,
+    /// Copies of a machine that runs.
+    pub(crate) forks: Vec<ForkSize>,
     /// Commands.
     pub(crate) exec: Bound,
     /// Twenty commands at once, in one machine.
@@ -52,6 +77,8 @@ pub(crate) struct Plan {
     pub(crate) resume: Bound,
     /// Twenty commands at once, in twenty machines.
     pub(crate) many: Bound,
+    /// Waking paused machines.
+    pub(crate) warm: Bound,
     /// Going cold and waking.
     pub(crate) cold: Bound,
     /// Checkpoints.
@@ -65,11 +92,17 @@ impl Plan {
     pub(crate) fn quick() -> Self {
         Self {
             name: "quick",
-            life: Bound::new(4, 35),
-            exec: Bound::new(40, 10),
+            life: Bound::new(4, 30),
+            stock: Bound::new(4, 8),
+            forks: vec![
+                ForkSize::new(1, 512, Bound::new(4, 6)),
+                ForkSize::new(10, 512, Bound::new(2, 8)),
+            ],
+            exec: Bound::new(40, 8),
             parallel: Bound::new(4, 6),
             resume: Bound::new(4, 6),
             many: Bound::new(3, 6),
+            warm: Bound::new(20, 3),
             cold: Bound::new(4, 12),
             checkpoints: vec![CheckpointSize {
                 memory_mb: 512,
@@ -87,11 +120,18 @@ impl Plan {
         };
         Self {
             name: "full",
-            life: Bound::new(30, 400),
+            life: Bound::new(30, 300),
+            stock: Bound::new(30, 60),
+            forks: vec![
+                ForkSize::new(1, 512, Bound::new(20, 40)),
+                ForkSize::new(10, 512, Bound::new(8, 60)),
+                ForkSize::new(100, 128, Bound::new(2, 120)),
+            ],
             exec: Bound::new(400, 120),
             parallel: Bound::new(30, 60),
             resume: Bound::new(30, 60),
             many: Bound::new(10, 45),
+            warm: Bound::new(100, 20),
             cold: Bound::new(30, 180),
             checkpoints: vec![
                 checkpoint(512, 15, 45),

@@ -86,7 +86,12 @@ impl Bare {
         self.accelerator
     }
 
-    fn new_dir(&self) -> anyhow::Result<PathBuf> {
+    /// The file in which is written down what becomes of machines.
+    pub(super) fn records(&self) -> PathBuf {
+        self.dir.join("records")
+    }
+
+    pub(super) fn new_dir(&self) -> anyhow::Result<PathBuf> {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let dir = self.dir.join(number.to_string());
         fs_err::create_dir(&dir)?;
@@ -106,27 +111,23 @@ impl Bare {
         Ok(machine)
     }
 
-    /// Goes on from an image: its memory is mapped, its disk cloned if it has one, else moved
-    /// here from `disk`.
-    pub(crate) async fn load(
+    /// The same machine goes on from what [`BareMachine::sleep`] has written: its memory is mapped,
+    /// its disk moved here, and that it is awake written down.
+    pub(crate) async fn wake(
         &self,
         from: &Path,
         memory: MemoryMb,
-        disk: Option<&Path>,
+        disk: &Path,
     ) -> anyhow::Result<BareMachine> {
         let dir = self.new_dir()?;
-        let mine = dir.join(file::DISK);
-        match disk {
-            Some(disk) => fs_err::rename(disk, mine)?,
-            None => {
-                files::clone_file(&from.join(image::DISK), &mine)?;
-            }
-        }
+        fs_err::rename(disk, dir.join(file::DISK))?;
         fs_err::hard_link(from.join(image::MEMORY), dir.join(file::MEMORY))?;
+        // That it was used, which is to hold before a vCPU runs.
+        self.record().await?;
         self.start(dir, memory, Some(from.join(image::STATE))).await
     }
 
-    async fn start(
+    pub(super) async fn start(
         &self,
         dir: PathBuf,
         memory: MemoryMb,
@@ -227,15 +228,26 @@ impl BareMachine {
         Ok(self.link.exec(&command).await?)
     }
 
+    /// Pauses vCPUs.
+    pub(crate) async fn pause(&mut self) -> anyhow::Result<()> {
+        self.qmp.run("stop", json!({})).await?;
+        Ok(())
+    }
+
+    /// Lets vCPUs run.
+    pub(crate) async fn go_on(&mut self) -> anyhow::Result<()> {
+        self.qmp.run("cont", json!({})).await?;
+        Ok(())
+    }
+
     /// Pauses vCPUs, writes state, memory and disk of that instant into `to`, and lets vCPUs run.
     /// Nothing is durable yet.
     pub(crate) async fn capture(&mut self, to: &Path) -> anyhow::Result<()> {
-        self.qmp.run("stop", json!({})).await?;
+        self.pause().await?;
         self.save(to).await?;
         let (disk, copy) = (self.disk(), to.join(image::DISK));
         tokio::task::spawn_blocking(move || files::clone_file(&disk, &copy)).await??;
-        self.qmp.run("cont", json!({})).await?;
-        Ok(())
+        self.go_on().await
     }
 
     async fn save(&mut self, to: &Path) -> anyhow::Result<()> {
@@ -253,10 +265,10 @@ impl BareMachine {
     }
 
     /// Puts it to disk, durably: the guest syncs, vCPUs pause, state and memory go into `to`, all
-    /// is synced, and QEMU is ended. Gives the disk.
-    pub(crate) async fn sleep(mut self, to: &Path) -> anyhow::Result<PathBuf> {
+    /// is synced, that it sleeps is written down, and QEMU is ended. Gives the disk.
+    pub(crate) async fn sleep(mut self, to: &Path, bare: &Bare) -> anyhow::Result<PathBuf> {
         self.link.sync(SYNC_LIMIT).await?;
-        self.qmp.run("stop", json!({})).await?;
+        self.pause().await?;
         self.save(to).await?;
         let (disk, dir) = (self.disk(), to.to_owned());
         tokio::task::spawn_blocking(move || {
@@ -264,6 +276,7 @@ impl BareMachine {
             files::sync_file(&disk)
         })
         .await??;
+        bare.record().await?;
         self.process.kill().await?;
         Ok(self.disk())
     }
@@ -331,8 +344,12 @@ mod test {
         fs_err::create_dir(&image).unwrap();
         machine.capture(&image).await.unwrap();
         machine.destroy().await.unwrap();
-        let copy = bare.load(&image, memory, None).await.unwrap();
+        let mut copy = bare.fork(&image, memory).await.unwrap();
         copy.exec(&["grep", "here", "/dev/shm/word"]).await.unwrap();
+        copy.pause().await.unwrap();
+        copy.go_on().await.unwrap();
+        copy.set_clock().await.unwrap();
+        copy.exec(&["/bin/true"]).await.unwrap();
         copy.destroy().await.unwrap();
     }
 }

@@ -17,7 +17,7 @@ use bhatti_api::snapshot::CreateSnapshot;
 use bhatti_host::files;
 
 use crate::bare::machine::{BareMachine, sync_all};
-use crate::bench::{Bench, memory};
+use crate::bench::Bench;
 use crate::catalogue::{DIRTIED, durable, stall};
 use crate::guest::{DIRTY, HEART, Running};
 use crate::plan::CheckpointSize;
@@ -42,7 +42,7 @@ async fn one_size(bench: &mut Bench, size: CheckpointSize) -> anyhow::Result<()>
     let name = format!("checkpoint-{mb}");
     let client = bench.daemon.client();
     bench.daemon.create(&name, mb).await?;
-    let mut machine = bench.bare.boot(memory(mb)?).await?;
+    let mut machine = bench.bare_like_ours(mb).await?;
     let our_heart = Running::ours(&client, &name, HEART, &[BEAT]).await?;
     let bare_heart = Running::bare(&machine, HEART, &[BEAT]).await?;
     // Each holds its share of memory until the end, so the next adds what is missing.

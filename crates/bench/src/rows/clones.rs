@@ -2,13 +2,11 @@
 //!
 //! | row | ours | floor |
 //! |---|---|---|
-//! | resume, first command | `POST /snapshots/{name}/resume`, `/bin/true` | disk cloned, QEMU started on the same files, state loaded, the agent's hello, `/bin/true` |
+//! | resume, first command | `POST /snapshots/{name}/resume`, `/bin/true` | a bare machine from the same files, as in a create, and `/bin/true` |
 //! | 20 execs, 20 machines | 20 requests | 20 commands over 20 bare links |
-//! | own memory of an idle clone | private pages of its VMM | the same of a bare one |
 
 use std::path::Path;
 
-use anyhow::Context as _;
 use bhatti_api::snapshot::{CreateSnapshot, ResumeSnapshot};
 use bhatti_client::client::Client;
 use futures::future::try_join_all;
@@ -66,27 +64,18 @@ async fn ours(bench: &mut Bench, client: &Client, round: usize) -> anyhow::Resul
     };
     let ((), sample) = timed(&bench.ours, first).await?;
     bench.samples.add("resume", Side::Ours, sample);
-    let id = client.sandbox_get(&name).await?.id;
-    let own = own_memory(vmm(&bench.daemon.mark()?, &id)?)?;
-    bench
-        .samples
-        .add("clone-memory", Side::Ours, Sample::bare(own));
     client.sandbox_destroy(&name).await?;
     Ok(())
 }
 
 async fn floor(bench: &mut Bench, files: &Path) -> anyhow::Result<()> {
     let first = async {
-        let machine = bench.bare.load(files, memory(MEMORY_MB)?, None).await?;
+        let machine = bench.bare.fork(files, memory(MEMORY_MB)?).await?;
         machine.exec(TRUE).await?;
         anyhow::Ok(machine)
     };
     let (machine, sample) = timed(&bench.floor, first).await?;
     bench.samples.add("resume", Side::Floor, sample);
-    let own = own_memory(machine.pid())?;
-    bench
-        .samples
-        .add("clone-memory", Side::Floor, Sample::bare(own));
     machine.destroy().await
 }
 
@@ -96,7 +85,7 @@ async fn many(bench: &mut Bench, client: &Client, files: &Path) -> anyhow::Resul
     let mut machines = Vec::new();
     for name in &names {
         resume(client, name).await?;
-        machines.push(bench.bare.load(files, memory(MEMORY_MB)?, None).await?);
+        machines.push(bench.bare.fork(files, memory(MEMORY_MB)?).await?);
     }
     // A machine's first command is slow under software emulation, and not what this is about.
     at_once(bench, client, &names, &machines, Side::Ours).await?;
@@ -133,39 +122,4 @@ async fn at_once(
         }
     };
     Ok(sample)
-}
-
-/// The pid of a sandbox's VMM.
-fn vmm(mark: &str, id: &str) -> anyhow::Result<u32> {
-    let found = bhatti_host::process::find_by_argument(&format!("{mark}{id}"))?;
-    let vmm = found.first().context("the clone has no VMM")?;
-    Ok(vmm.id.pid)
-}
-
-/// Memory that no other process shares, in bytes.
-pub(super) fn own_memory(pid: u32) -> anyhow::Result<f64> {
-    let text = fs_err::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    private(&text).context("no private memory in /proc/PID/smaps_rollup")
-}
-
-fn private(rollup: &str) -> Option<f64> {
-    let kib = |name: &str| {
-        let line = rollup.lines().find_map(|line| line.strip_prefix(name))?;
-        let kib = line.trim().strip_suffix("kB")?.trim();
-        kib.parse::<f64>().ok()
-    };
-    Some((kib("Private_Clean:")? + kib("Private_Dirty:")?) * 1024.0)
-}
-
-#[cfg(test)]
-mod test {
-    use super::private;
-
-    #[test]
-    fn private_memory_is_what_is_clean_and_what_is_dirty() {
-        let rollup = "55d-7ff ---p 00000000 00:00 0 [rollup]\nRss: 900 kB\n\
-                      Private_Clean:         10 kB\nPrivate_Dirty:         30 kB\n";
-        assert_eq!(private(rollup), Some(40.0 * 1024.0));
-        assert_eq!(private(""), None);
-    }
 }

@@ -2,8 +2,8 @@
 //!
 //! | row | ours | floor |
 //! |---|---|---|
-//! | go cold | `POST /sandboxes/{id}/stop` | guest synced, vCPUs paused, state and memory written and synced, QEMU killed |
-//! | cold wake, from disk | `/bin/true` by the API, its files dropped from the page cache before | QEMU started on the files, state loaded, the agent's hello, `/bin/true`; dropped too |
+//! | go cold | `POST /sandboxes/{id}/stop` | guest synced, vCPUs paused, state and memory written and synced with the disk, one durable write, QEMU killed |
+//! | cold wake, from disk | `/bin/true` by the API, its files dropped from the page cache before | QEMU started on the files, state loaded, one durable write (used once), vCPUs on, the agent's hello, the clock set, `/bin/true`; dropped too |
 //! | cold wake, cached | the same with its files in the page cache | the same |
 //! | sleeping image on disk | blocks of state, memory and manifest | blocks of state and memory |
 
@@ -41,25 +41,36 @@ impl Cache {
     }
 }
 
+/// What one sleep and the wake after it took.
+struct Night {
+    slept: Sample,
+    size: f64,
+    cache: Cache,
+    woken: Sample,
+}
+
 pub(crate) async fn measure(bench: &mut Bench) -> anyhow::Result<()> {
     let created = bench.daemon.create(SLEEPER, MEMORY_MB).await?;
     let ours = bench.daemon.data().join("sandboxes").join(&created.id);
-    let mut bare = Some(bench.bare.boot(memory(MEMORY_MB)?).await?);
-    // Once without a clock: the first sleep also writes what the boot has dirtied.
-    let client = bench.daemon.client();
-    client.sandbox_stop(SLEEPER).await?;
-    bench.daemon.exec(SLEEPER, TRUE).await?;
+    let bare = bench.bare_like_ours(MEMORY_MB).await?;
+    // Once without a clock: the first sleep also writes what the first command has dirtied.
+    our_night(bench, &ours, Cache::Kept).await?;
+    let (machine, _) = bare_night(bench, bare, Cache::Kept).await?;
+    let mut bare = Some(machine);
     for round in bench.plan.cold.rounds() {
         let cache = turn([Cache::Dropped, Cache::Kept], round)[0];
         for side in turn([Side::Ours, Side::Floor], round / 2) {
             bench.settle()?;
-            match side {
+            let night = match side {
                 Side::Ours => our_night(bench, &ours, cache).await.context("bhatti")?,
                 Side::Floor | Side::Peer => {
                     let machine = bare.take().context("the bare machine is gone")?;
-                    bare = Some(bare_night(bench, machine, cache).await.context("floor")?);
+                    let night = bare_night(bench, machine, cache).await.context("floor")?;
+                    bare = Some(night.0);
+                    night.1
                 }
-            }
+            };
+            keep(bench, side, &night);
         }
         bench.settle()?;
         if let Some(peer) = &mut bench.peer
@@ -72,14 +83,21 @@ pub(crate) async fn measure(bench: &mut Bench) -> anyhow::Result<()> {
             bench.samples.add("wake-again", Side::Peer, woken);
         }
     }
-    client.sandbox_destroy(SLEEPER).await?;
+    bench.daemon.client().sandbox_destroy(SLEEPER).await?;
     if let Some(machine) = bare {
         machine.destroy().await?;
     }
     Ok(())
 }
 
-async fn our_night(bench: &mut Bench, dir: &Path, cache: Cache) -> anyhow::Result<()> {
+fn keep(bench: &mut Bench, side: Side, night: &Night) {
+    let samples = &mut bench.samples;
+    samples.add("cold", side, night.slept);
+    samples.add("cold-size", side, Sample::bare(night.size));
+    samples.add(night.cache.row(), side, night.woken);
+}
+
+async fn our_night(bench: &Bench, dir: &Path, cache: Cache) -> anyhow::Result<Night> {
     let client = bench.daemon.client();
     let (_, slept) = timed(&bench.ours, client.sandbox_stop(SLEEPER)).await?;
     let cold = dir.join("cold");
@@ -89,22 +107,22 @@ async fn our_night(bench: &mut Bench, dir: &Path, cache: Cache) -> anyhow::Resul
         drop_file(&dir.join(image::DISK))?;
     }
     let ((), woken) = timed(&bench.ours, bench.daemon.exec(SLEEPER, TRUE)).await?;
-    bench.samples.add("cold", Side::Ours, slept);
-    bench
-        .samples
-        .add("cold-size", Side::Ours, Sample::bare(size));
-    bench.samples.add(cache.row(), Side::Ours, woken);
-    Ok(())
+    Ok(Night {
+        slept,
+        size,
+        cache,
+        woken,
+    })
 }
 
 async fn bare_night(
-    bench: &mut Bench,
+    bench: &Bench,
     machine: BareMachine,
     cache: Cache,
-) -> anyhow::Result<BareMachine> {
+) -> anyhow::Result<(BareMachine, Night)> {
     let cold = bench.site.path("bare-cold");
     fs_err::create_dir(&cold)?;
-    let (disk, slept) = timed(&bench.floor, machine.sleep(&cold)).await?;
+    let (disk, slept) = timed(&bench.floor, machine.sleep(&cold, &bench.bare)).await?;
     let size = size(&cold)?;
     if cache == Cache::Dropped {
         drop_from_cache(&cold)?;
@@ -112,7 +130,8 @@ async fn bare_night(
     }
     let wake = async {
         let memory = memory(MEMORY_MB)?;
-        let machine = bench.bare.load(&cold, memory, Some(&disk)).await?;
+        let machine = bench.bare.wake(&cold, memory, &disk).await?;
+        machine.set_clock().await?;
         machine.exec(TRUE).await?;
         anyhow::Ok(machine)
     };
@@ -122,12 +141,13 @@ async fn bare_night(
     if let Some(old) = disk.parent() {
         files::remove_tree(old)?;
     }
-    bench.samples.add("cold", Side::Floor, slept);
-    bench
-        .samples
-        .add("cold-size", Side::Floor, Sample::bare(size));
-    bench.samples.add(cache.row(), Side::Floor, woken);
-    Ok(machine)
+    let night = Night {
+        slept,
+        size,
+        cache,
+        woken,
+    };
+    Ok((machine, night))
 }
 
 fn paths(dir: &Path) -> std::io::Result<Vec<PathBuf>> {

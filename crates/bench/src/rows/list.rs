@@ -3,7 +3,7 @@
 //! | row | ours | floor |
 //! |---|---|---|
 //! | list by API | `GET /sandboxes` | a round trip with an answer of the same length |
-//! | list by CLI | `bhatti list` | that, and the start of a program that does nothing |
+//! | list by CLI | `bhatti list` | the same of a list of lines, and the start of a program that does nothing |
 //! | daemon memory | private memory of the daemon | none |
 //!
 //! The sandboxes are off, and were never made: they are put into the database before the daemon
@@ -23,12 +23,12 @@ use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
 use bhatti_types::state::{Status, Thermal};
 use jiff::Timestamp;
 
-use super::clones::own_memory;
 use super::exec::program;
 use crate::bare::round_trip;
 use crate::bench::Bench;
 use crate::catalogue::{HELD, LISTED};
 use crate::daemon::Daemon;
+use crate::private::own_memory;
 use crate::results::Side;
 use crate::sample::{Sample, timed, turn};
 
@@ -116,6 +116,9 @@ async fn one_count(bench: &mut Bench, daemon: &Daemon, count: usize) -> anyhow::
         listed.len()
     );
     let length = serde_json::to_vec(&listed)?.len() + HEAD;
+    // What the command line asks for.
+    let lines = client.sandbox_lines(&[]).await?;
+    let lines = serde_json::to_vec(&lines)?.len() + HEAD;
     let meter = daemon.meter()?;
     if LISTED.contains(&count) {
         daemon.cli(&["list"]).await?;
@@ -135,8 +138,10 @@ async fn one_count(bench: &mut Bench, daemon: &Daemon, count: usize) -> anyhow::
                     Part::Floor => {
                         let asked = round_trip::ask(bench.answerer.socket(), length);
                         let ((), trip) = timed(&bench.floor, asked).await?;
-                        let program = program(daemon, &bench.floor).await?;
                         bench.samples.add(&by_api, Side::Floor, trip);
+                        let asked = round_trip::ask(bench.answerer.socket(), lines);
+                        let ((), trip) = timed(&bench.floor, asked).await?;
+                        let program = program(daemon, &bench.floor).await?;
                         bench.samples.add(&by_cli, Side::Floor, trip + program);
                     }
                 }

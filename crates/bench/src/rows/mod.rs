@@ -7,5 +7,8 @@ pub(crate) mod checkpoint;
 pub(crate) mod clones;
 pub(crate) mod cold;
 pub(crate) mod exec;
+pub(crate) mod forks;
 pub(crate) mod life;
 pub(crate) mod list;
+pub(crate) mod stock;
+pub(crate) mod warm;
