@@ -10,4 +10,5 @@ pub mod openapi;
 pub mod routes;
 pub mod sandbox;
 pub mod snapshot;
+pub mod tree;
 pub mod user;

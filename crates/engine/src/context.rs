@@ -100,11 +100,20 @@ impl Context {
 
     /// Refuses a machine whose memory the host does not have.
     pub(crate) fn admit_memory(memory: MemoryMb) -> Result<(), Error> {
+        Self::admit_machines(1, memory)
+    }
+
+    /// Refuses so many machines of a size whose memory the host does not have.
+    pub(crate) fn admit_machines(count: u32, memory: MemoryMb) -> Result<(), Error> {
         let available = facts::available_memory().map_err(Error::internal)?;
-        if memory.bytes() + MEMORY_RESERVE > available {
+        if memory.bytes() * u64::from(count) + MEMORY_RESERVE > available {
+            let machines = match count {
+                1 => "a machine".to_owned(),
+                count => format!("{count} machines"),
+            };
             return Err(Error::Unavailable {
                 message: format!(
-                    "the host has no room for a machine of {memory} MB ({} MB are free)",
+                    "the host has no room for {machines} of {memory} MB ({} MB are free)",
                     available.saturating_sub(MEMORY_RESERVE) >> 20
                 ),
                 hint: Some("stop a sandbox, or ask for less `--memory`".to_owned()),

@@ -33,12 +33,12 @@ use crate::config::EngineConfig;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::layout::Layout;
-use crate::request::{Caller, NewExec, NewSandbox, NewUser, Role};
+use crate::request::{Caller, Copies, NewExec, NewSandbox, NewUser, Role};
 use crate::sandbox::actor::{Actor, Handle};
 use crate::sandbox::directory::Directory;
-use crate::sandbox::work::{Material, Work};
+use crate::sandbox::work::{Material, Saved, Trust, Work};
 use crate::view::{
-    Created, DetachedView, HostView, ImageView, SandboxView, SnapshotView, UserView,
+    Created, DetachedView, HostView, ImageView, RolledBackView, SandboxView, SnapshotView, UserView,
 };
 use crate::{naming, recovery};
 
@@ -50,8 +50,8 @@ const NAME_TRIES: u32 = 16;
 /// The running engine. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
-    ctx: Arc<Context>,
-    directory: Arc<Directory>,
+    pub(crate) ctx: Arc<Context>,
+    pub(crate) directory: Arc<Directory>,
     /// Held for as long as the engine is there.
     _lock: Arc<DirLock>,
 }
@@ -199,6 +199,12 @@ impl Engine {
     }
 
     async fn create(&self, caller: &Caller, new: NewSandbox) -> Result<SandboxView, Error> {
+        if let Some(from) = new.from {
+            let mut copies = self.fork(caller, &from, new.name, Copies::ONE).await?;
+            return copies
+                .pop()
+                .ok_or_else(|| Error::internal("a fork without a copy"));
+        }
         let user = self.ctx.user_row(&caller.user).await?;
         limits(&user).check(new.cpus, new.memory)?;
         let image_name = match new.image {
@@ -465,7 +471,12 @@ impl Engine {
             wake_at: None,
             parent: Some(Parent::Snapshot(snapshot.id.clone())),
         };
-        let material = Material::Snapshot(Box::new(snapshot));
+        let material = Material::Saved(Saved {
+            dir: self.ctx.layout.snapshot(&snapshot.id),
+            trust: Trust::Manifest,
+            accelerator: snapshot.accelerator.clone(),
+            snapshot: Some(snapshot.id),
+        });
         match self.make(&user, row, PlanKind::Resume, material).await {
             Ok(sandbox) => Ok(sandbox),
             // Deleted meanwhile: that is why it failed.
@@ -474,6 +485,21 @@ impl Engine {
                 Ok(_) | Err(_) => Err(error),
             },
         }
+    }
+
+    /// Puts a sandbox back to one of its checkpoints, in place. What it is now is kept as an
+    /// automatic checkpoint; `force` also if there is no memory to keep.
+    pub async fn sandbox_rollback(
+        &self,
+        caller: &Caller,
+        key: &str,
+        to: SnapshotName,
+        force: bool,
+    ) -> Result<RolledBackView, Error> {
+        let handle = self.find(caller, key)?;
+        let (ctx, caller) = (self.ctx.clone(), caller.clone());
+        self.owned(async move { ctx.rollback(&caller, &handle, &to, force).await })
+            .await
     }
 
     /// Images the caller may use.
@@ -511,7 +537,7 @@ impl Engine {
         self.ctx.user_rotate_key(name).await
     }
 
-    fn find(&self, caller: &Caller, key: &str) -> Result<Handle, Error> {
+    pub(crate) fn find(&self, caller: &Caller, key: &str) -> Result<Handle, Error> {
         self.directory
             .find(&caller.user, key)
             .ok_or_else(|| Error::NotFound {
@@ -521,7 +547,7 @@ impl Engine {
     }
 
     /// Runs a request to its end even if its caller goes away.
-    async fn owned<T: Send + 'static>(
+    pub(crate) async fn owned<T: Send + 'static>(
         &self,
         request: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
@@ -536,7 +562,7 @@ impl Engine {
     }
 }
 
-fn limits(user: &UserRow) -> SandboxLimits {
+pub(crate) fn limits(user: &UserRow) -> SandboxLimits {
     SandboxLimits {
         cpus: user.max_cpus_per_sandbox,
         memory_mb: user.max_memory_mb_per_sandbox,

@@ -12,7 +12,7 @@ use crate::request::Caller;
 use crate::sandbox::actor::Handle;
 use crate::view::SnapshotView;
 
-fn view(row: SnapshotRow) -> SnapshotView {
+pub(crate) fn view(row: SnapshotRow) -> SnapshotView {
     SnapshotView {
         id: row.id,
         user: row.user,
@@ -21,6 +21,7 @@ fn view(row: SnapshotRow) -> SnapshotView {
         memory: row.memory,
         disk_bytes: row.disk_bytes,
         stall_ms: row.stall_ms,
+        automatic: row.automatic,
         created_at: row.created_at,
     }
 }

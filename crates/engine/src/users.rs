@@ -4,8 +4,8 @@ use bhatti_store::store::Store;
 use bhatti_store::user::{
     DEFAULT_MAX_CPUS, DEFAULT_MAX_MEMORY_MB, DEFAULT_MAX_SANDBOXES, DEFAULT_MAX_SNAPSHOTS, UserRow,
 };
-use bhatti_types::idle::IdleSettings;
 use bhatti_types::id::{UserId, hex};
+use bhatti_types::idle::IdleSettings;
 use bhatti_types::name::UserName;
 use bhatti_types::secret::Token;
 use jiff::Timestamp;

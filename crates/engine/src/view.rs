@@ -1,5 +1,6 @@
 //! What callers are shown.
 
+pub use bhatti_lifecycle::tree::{Member, Placed};
 use bhatti_types::id::{ImageId, SandboxId, SnapshotId, UserId};
 use bhatti_types::labels::Labels;
 use bhatti_types::name::{ImageName, SandboxName, SnapshotName, UserName};
@@ -40,6 +41,8 @@ pub struct SandboxView {
     pub run_as: Option<String>,
     /// The checkpoint it was resumed from.
     pub resumed_from: Option<SnapshotName>,
+    /// The sandbox it was forked from, which may be gone.
+    pub forked_from: Option<SandboxId>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last stopped.
@@ -53,6 +56,15 @@ pub struct Created {
     pub sandbox: SandboxView,
     /// Whether it was there already under that name.
     pub existing: bool,
+}
+
+/// The answer to a rollback.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RolledBackView {
+    /// The sandbox.
+    pub sandbox: SandboxView,
+    /// The automatic checkpoint of what it was before, unless there was nothing to keep.
+    pub kept: Option<SnapshotName>,
 }
 
 /// A checkpoint as its owner sees it.
@@ -72,8 +84,30 @@ pub struct SnapshotView {
     pub disk_bytes: u64,
     /// How long the source stood still, in milliseconds.
     pub stall_ms: u64,
+    /// It was taken before a rollback, and not asked for by anybody.
+    pub automatic: bool,
     /// When it was taken.
     pub created_at: Timestamp,
+}
+
+/// One line of the tree of who descends from whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeView {
+    /// Its place.
+    pub placed: Placed,
+    /// What it is.
+    pub what: Descendant,
+}
+
+/// What stands at a place of the tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Descendant {
+    /// A sandbox.
+    Sandbox(Box<SandboxView>),
+    /// A checkpoint.
+    Snapshot(Box<SnapshotView>),
+    /// One that is gone.
+    Deleted,
 }
 
 /// An image as users see it.

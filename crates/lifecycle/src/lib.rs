@@ -6,9 +6,11 @@
 //! | what are the steps, and how is each undone? | [`plan`] |
 //! | what is to be done about what a dead daemon left behind? | [`repair::plan_repairs`] |
 //! | is this within the user's limits? | [`limits`] |
+//! | who descends from whom? | [`tree::forest`] |
 
 pub mod decide;
 pub mod limits;
 pub mod plan;
 pub mod repair;
 pub mod state;
+pub mod tree;

@@ -25,6 +25,13 @@ enum Files {
     Whole,
 }
 
+/// Whose disk lies in the sandbox's directory, or under a memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Disk {
+    Own,
+    Checkpoint,
+}
+
 /// The parts of a host that matter for one sandbox and one checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct World {
@@ -36,6 +43,14 @@ struct World {
     snapshot: Files,
     /// A vCPU has run since the cold image was made.
     moved_on: bool,
+    disk: Disk,
+    /// The checkpoint's files next to it, and among them a copy of the disk.
+    aside: bool,
+    disk_aside: bool,
+    /// The disk that belongs to the memory of the VMM, or of the cold image.
+    memory_over: Disk,
+    /// What copies go on from.
+    fork: Files,
 }
 
 const NOTHING: World = World {
@@ -46,6 +61,11 @@ const NOTHING: World = World {
     snapshot_record: None,
     snapshot: Files::None,
     moved_on: false,
+    disk: Disk::Own,
+    aside: false,
+    disk_aside: false,
+    memory_over: Disk::Own,
+    fork: Files::None,
 };
 
 impl World {
@@ -73,8 +93,15 @@ impl World {
                 directory: false,
                 ..world
             },
-            PlanKind::Checkpoint | PlanKind::CheckpointCold => Self {
+            PlanKind::Checkpoint | PlanKind::CheckpointCold | PlanKind::Keep => Self {
                 snapshot_record: Some(false),
+                ..world
+            },
+            // What it was has been kept, and it is paused since.
+            PlanKind::Rollback => Self {
+                snapshot_record: Some(true),
+                snapshot: Files::Whole,
+                vmm: vmm.map(|_| Vcpus::Paused),
                 ..world
             },
             _ => world,
@@ -87,11 +114,10 @@ impl World {
             Step::RemoveDirectory => {
                 assert_eq!(self.vmm, None, "files deleted under a VMM");
                 (self.directory, self.cold) = (false, Files::None);
+                self.apply(Step::RemoveAside);
             }
-            Step::Launch | Step::LaunchSaved => {
-                assert_eq!(self.vmm, None, "two VMMs on one disk");
-                self.vmm = Some(Vcpus::Paused);
-            }
+            Step::Launch => self.launch(self.disk),
+            Step::LaunchSaved => self.launch(self.memory_over),
             Step::KillMachine => self.vmm = None,
             Step::Run => {
                 assert_ne!(
@@ -118,15 +144,45 @@ impl World {
             Step::CommitSnapshot => self.snapshot_record = Some(true),
             Step::Forget => self.record = None,
             Step::ForgetSnapshot => self.snapshot_record = None,
+            Step::MakeForkDirectory | Step::SaveFork | Step::CopyColdFork => {
+                self.fork = Files::Partial;
+            }
+            Step::RemoveForkDirectory => self.fork = Files::None,
+            Step::CopyAside => (self.aside, self.disk_aside) = (true, true),
+            Step::SwapDisk => {
+                assert_eq!(self.vmm, None, "a disk exchanged under a VMM");
+                let off = Some(State::Off);
+                assert_eq!(self.record, off, "a memory is left without its disk");
+                // Taken again after it was done, there is no copy any more.
+                if std::mem::take(&mut self.disk_aside) {
+                    self.disk = Disk::Checkpoint;
+                }
+            }
+            Step::RemoveAside => (self.aside, self.disk_aside) = (false, false),
+            Step::LinkSavedMemory => self.memory_over = self.saved_over(),
             Step::CloneImageDisk
-            | Step::CloneSnapshotDisk
+            | Step::CloneSavedDisk
             | Step::EmptyMemory
-            | Step::LinkSnapshotMemory
             | Step::LinkColdMemory
             | Step::Greet
             | Step::Identify
             | Step::SyncGuest => {}
         }
+    }
+
+    /// The disk that what is linked belongs to: in a rollback a copy of it is here.
+    fn saved_over(&self) -> Disk {
+        if self.snapshot_record == Some(true) {
+            Disk::Checkpoint
+        } else {
+            Disk::Own
+        }
+    }
+
+    fn launch(&mut self, memory_over: Disk) {
+        assert_eq!(self.vmm, None, "two VMMs on one disk");
+        assert_eq!(memory_over, self.disk, "a memory over another disk");
+        self.vmm = Some(Vcpus::Paused);
     }
 
     /// A new daemon starts on it.
@@ -171,6 +227,9 @@ impl World {
                 .into_iter()
                 .collect(),
         };
+        // What is done without a plan: these are never wanted after a restart.
+        self.apply(Step::RemoveForkDirectory);
+        self.apply(Step::RemoveAside);
         for repair in plan_repairs(&found) {
             match repair {
                 Repair::EndProcess(()) => self.apply(Step::KillMachine),
@@ -202,10 +261,13 @@ impl World {
             Some(State::Cold) => {
                 assert_eq!((self.vmm, self.cold), (None, Files::Whole), "{told}");
                 assert!(!self.moved_on, "old memory over a newer disk: {told}");
+                assert_eq!(self.disk, Disk::Own, "memory over another disk: {told}");
             }
             Some(State::Off | State::Failed) => assert_eq!(self.vmm, None, "{told}"),
             Some(half @ (State::Creating | State::Destroying)) => panic!("{half:?} left: {told}"),
         }
+        assert!(!self.aside, "leaked: {told}");
+        assert_eq!(self.fork, Files::None, "leaked: {told}");
         match self.snapshot_record {
             None => assert_eq!(self.snapshot, Files::None, "leaked: {told}"),
             Some(true) => assert_eq!(self.snapshot, Files::Whole, "shown as whole: {told}"),
@@ -219,10 +281,12 @@ fn beginnings(kind: PlanKind) -> &'static [State] {
     match kind {
         PlanKind::Create | PlanKind::Resume => &[State::Creating],
         PlanKind::Boot => &[State::Off, State::Cold, State::Failed],
-        PlanKind::Wake | PlanKind::CheckpointCold => &[State::Cold],
+        PlanKind::Wake | PlanKind::CheckpointCold | PlanKind::ForkCold => &[State::Cold],
         PlanKind::Thaw => &[State::Warm],
-        PlanKind::Sleep | PlanKind::Checkpoint => &[State::Hot, State::Warm],
-        PlanKind::Destroy => &[
+        PlanKind::Sleep | PlanKind::Checkpoint | PlanKind::Fork | PlanKind::Keep => {
+            &[State::Hot, State::Warm]
+        }
+        PlanKind::Destroy | PlanKind::Rollback => &[
             State::Hot,
             State::Warm,
             State::Cold,
@@ -250,7 +314,7 @@ fn at_every_point(mut body: impl FnMut(World, PlanKind, State, &[Step], &str)) {
                         // A warm source stays paused through its checkpoint.
                         if *step == Step::Run
                             && *state == State::Warm
-                            && kind == PlanKind::Checkpoint
+                            && matches!(kind, PlanKind::Checkpoint | PlanKind::Fork)
                         {
                             continue;
                         }
@@ -273,6 +337,50 @@ fn a_daemon_killed_at_any_point_leaves_nothing_half_made_after_its_restart() {
         world.restart();
         assert_eq!(once, world, "a second restart changes nothing: {told}");
     });
+}
+
+#[test]
+fn a_rollback_cut_off_anywhere_keeps_what_was_and_never_mixes_two_machines() {
+    for (state, effect) in beginnings(PlanKind::Rollback)
+        .iter()
+        .flat_map(|state| [(*state, false), (*state, true)])
+    {
+        let steps = PlanKind::Rollback.steps();
+        for begun in 0..=steps.len() {
+            let before = World::before(PlanKind::Rollback, state);
+            let mut world = before;
+            let done = if effect {
+                begun
+            } else {
+                begun.saturating_sub(1)
+            };
+            for step in &steps[..done] {
+                world.apply(*step);
+            }
+            for unwound in [false, true] {
+                let mut world = world;
+                let told = format!("from {state:?}, {:?}, {effect} {unwound}", &steps[..begun]);
+                if unwound && begun > 0 {
+                    for step in PlanKind::Rollback.unwind(state, &steps[..begun]) {
+                        world.apply(step);
+                    }
+                } else {
+                    world.restart();
+                }
+                world.check(&told);
+                assert_eq!(world.snapshot_record, Some(true), "{told}");
+                let as_it_was = World {
+                    moved_on: before.moved_on,
+                    // It goes on if it ran before.
+                    vmm: before.vmm.filter(|_| world.vmm.is_some()),
+                    ..world
+                } == before;
+                let finished = world.record == Some(State::Hot) && world.disk == Disk::Checkpoint;
+                let off = world.record == Some(State::Off) && world.vmm.is_none();
+                assert!(as_it_was || finished || off, "{told}: {world:?}");
+            }
+        }
+    }
 }
 
 #[test]

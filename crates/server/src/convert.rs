@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use bhatti_api::exec::{DEFAULT_TIMEOUT_SEC, ExecRequest, MAX_TIMEOUT_SEC};
-use bhatti_api::sandbox::CreateSandbox;
+use bhatti_api::sandbox::{CreateSandbox, ForkSandbox};
 use bhatti_api::snapshot::{CreateSnapshot, ResumeSnapshot};
 use bhatti_api::user::CreateUser;
-use bhatti_engine::request::{NewExec, NewSandbox, NewUser};
+use bhatti_engine::request::{Copies, NewExec, NewSandbox, NewUser};
 use bhatti_types::env::Env;
 use bhatti_types::invalid::Invalid;
 use bhatti_types::labels::Labels;
@@ -45,8 +45,25 @@ pub(crate) enum Wanted {
 }
 
 pub(crate) fn new_sandbox(body: CreateSandbox) -> Result<NewSandbox, Invalid> {
+    if let Some(from) = &body.from {
+        let rest = CreateSandbox {
+            name: None,
+            from: None,
+            ..body.clone()
+        };
+        if rest != CreateSandbox::default() {
+            let reason = "a copy has the settings of its source: only `name` may be given besides";
+            return Err(Invalid::new("from", from, reason));
+        }
+        return Ok(NewSandbox {
+            name: given_name(body.name)?,
+            from: Some(from.clone()),
+            ..NewSandbox::default()
+        });
+    }
     Ok(NewSandbox {
         name: given_name(body.name)?,
+        from: None,
         image: body
             .image
             .filter(|name| !name.is_empty())
@@ -95,6 +112,12 @@ fn given_name(name: Option<String>) -> Result<Option<SandboxName>, Invalid> {
 
 pub(crate) fn new_snapshot(body: &CreateSnapshot) -> Result<SnapshotName, Invalid> {
     body.name.parse()
+}
+
+/// The name and number of copies.
+pub(crate) fn copies(body: ForkSandbox) -> Result<(Option<SandboxName>, Copies), Invalid> {
+    let count = body.count.map_or(Ok(Copies::ONE), Copies::new)?;
+    Ok((given_name(body.name)?, count))
 }
 
 pub(crate) fn resumed_name(body: ResumeSnapshot) -> Result<Option<SandboxName>, Invalid> {
@@ -252,6 +275,23 @@ mod test {
             (1, 1024, None)
         );
         assert!(new.name.is_none() && new.image.is_none());
+    }
+
+    #[test]
+    fn a_copy_is_given_nothing_but_a_name() {
+        let copy = CreateSandbox {
+            name: Some("try".to_owned()),
+            from: Some("agent".to_owned()),
+            ..CreateSandbox::default()
+        };
+        let new = new_sandbox(copy.clone()).unwrap();
+        assert_eq!(new.from.as_deref(), Some("agent"));
+        assert_eq!(new.name.unwrap().as_str(), "try");
+        let more = CreateSandbox {
+            memory_mb: Some(2048),
+            ..copy
+        };
+        assert!(new_sandbox(more).is_err());
     }
 
     #[test]

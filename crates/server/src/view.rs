@@ -3,8 +3,11 @@
 use bhatti_api::image::Image;
 use bhatti_api::sandbox::Sandbox;
 use bhatti_api::snapshot::Snapshot;
+use bhatti_api::tree::TreeNode;
 use bhatti_api::user::User;
-use bhatti_engine::view::{ImageView, SandboxView, SnapshotView, UserView};
+use bhatti_engine::view::{
+    Descendant, ImageView, Member, SandboxView, SnapshotView, TreeView, UserView,
+};
 use jiff::Timestamp;
 
 /// RFC 3339 with exactly three digits of a second, as in the store.
@@ -30,6 +33,7 @@ pub(crate) fn sandbox(view: SandboxView) -> Sandbox {
         labels: view.labels.into(),
         user: view.run_as,
         resumed_from: view.resumed_from.map(String::from),
+        forked_from: view.forked_from.map(String::from),
         created_by: view.user.into(),
         created_at: time(view.created_at),
         stopped_at: view.stopped_at.map(time),
@@ -45,7 +49,51 @@ pub(crate) fn snapshot(view: SnapshotView) -> Snapshot {
         size_mb: view.memory.into(),
         disk_bytes: view.disk_bytes,
         stall_ms: view.stall_ms,
+        automatic: view.automatic,
         created_at: time(view.created_at),
+    }
+}
+
+pub(crate) fn tree_node(line: TreeView) -> TreeNode {
+    let node = TreeNode {
+        kind: match line.placed.member {
+            Member::Sandbox(_) => "sandbox",
+            Member::Snapshot(_) => "snapshot",
+        }
+        .to_owned(),
+        id: line.placed.member.id().to_owned(),
+        parent: line.placed.parent.map(|parent| parent.id().to_owned()),
+        depth: line.placed.depth,
+        deleted: false,
+        name: None,
+        status: None,
+        thermal: None,
+        memory_mb: None,
+        disk_bytes: None,
+        automatic: false,
+        created_at: None,
+    };
+    match line.what {
+        Descendant::Sandbox(view) => TreeNode {
+            name: Some(view.name.into()),
+            status: Some(view.status.as_str().to_owned()),
+            thermal: Some(view.thermal.as_str().to_owned()),
+            memory_mb: Some(view.memory.into()),
+            created_at: Some(time(view.created_at)),
+            ..node
+        },
+        Descendant::Snapshot(view) => TreeNode {
+            name: Some(view.name.into()),
+            memory_mb: Some(view.memory.into()),
+            disk_bytes: Some(view.disk_bytes),
+            automatic: view.automatic,
+            created_at: Some(time(view.created_at)),
+            ..node
+        },
+        Descendant::Deleted => TreeNode {
+            deleted: true,
+            ..node
+        },
     }
 }
 

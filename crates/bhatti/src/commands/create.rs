@@ -4,6 +4,7 @@ use bhatti_api::sandbox::CreateSandbox;
 use bhatti_types::name::{ImageName, SandboxName};
 use clap::Args;
 
+use crate::commands::fork::forked;
 use crate::failure::Failure;
 use crate::progress::with_progress;
 use crate::run::Context;
@@ -15,6 +16,14 @@ pub(crate) struct CreateArgs {
     /// Its name; one is made up if there is none
     #[arg(long, value_parser = values::name::<SandboxName>)]
     name: Option<SandboxName>,
+    /// Make it a copy of this sandbox, by name or id, as `bhatti fork` does
+    #[arg(
+        long,
+        value_name = "SANDBOX",
+        value_parser = values::name::<SandboxName>,
+        conflicts_with_all = ["image", "cpus", "memory", "disk_size", "env", "label", "user"]
+    )]
+    from: Option<SandboxName>,
     /// The image it is made from [default: base]
     #[arg(long, value_parser = values::name::<ImageName>)]
     image: Option<ImageName>,
@@ -42,6 +51,7 @@ pub(crate) struct CreateArgs {
 pub(crate) async fn run(args: CreateArgs, context: &Context) -> Result<(), Failure> {
     let new = CreateSandbox {
         name: args.name.map(String::from),
+        from: args.from.map(String::from),
         image: args.image.map(String::from),
         cpus: args.cpus.map(|count| count as f64),
         memory_mb: args.memory,
@@ -61,6 +71,9 @@ pub(crate) async fn run(args: CreateArgs, context: &Context) -> Result<(), Failu
         let name = &sandbox.name;
         if created.existing {
             return format!("sandbox/{name} unchanged (already exists)");
+        }
+        if let Some(source) = &new.from {
+            return forked(name, source);
         }
         let disk = match new.disk_size_mb {
             None | Some(0) => String::new(),

@@ -14,15 +14,17 @@ use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::snapshot::SnapshotRow;
 use bhatti_types::id::{SandboxId, UserId};
 use bhatti_types::name::SandboxName;
+use bhatti_types::parent::Parent;
 use bhatti_types::state::Status;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument as _, Span};
 
 use super::directory::Directory;
-use super::work::{Material, Work};
+use super::fork::Forked;
+use super::work::{ForkPoint, Material, Work};
 use crate::context::Context;
 use crate::error::Error;
-use crate::view::SandboxView;
+use crate::view::{RolledBackView, SandboxView};
 
 /// Requests that may wait for one sandbox. More are made to wait at the sender.
 const QUEUE: usize = 64;
@@ -66,6 +68,15 @@ enum Message {
         snapshot: Box<SnapshotRow>,
         reply: oneshot::Sender<Result<SnapshotRow, Error>>,
     },
+    Fork {
+        point: ForkPoint,
+        reply: oneshot::Sender<Result<Forked, Error>>,
+    },
+    Rollback {
+        to: Box<SnapshotRow>,
+        force: bool,
+        reply: oneshot::Sender<Result<RolledBackView, Error>>,
+    },
     Destroy(oneshot::Sender<Result<(), Error>>),
 }
 
@@ -74,9 +85,12 @@ impl Message {
     fn is_orphan(&self) -> bool {
         match self {
             Self::Wake(reply) => reply.is_closed(),
-            Self::Start { .. } | Self::Stop(_) | Self::Checkpoint { .. } | Self::Destroy(_) => {
-                false
-            }
+            Self::Start { .. }
+            | Self::Stop(_)
+            | Self::Checkpoint { .. }
+            | Self::Fork { .. }
+            | Self::Rollback { .. }
+            | Self::Destroy(_) => false,
         }
     }
 }
@@ -131,6 +145,20 @@ impl Handle {
             .await
     }
 
+    pub(crate) async fn fork(&self, point: ForkPoint) -> Result<Forked, Error> {
+        self.ask(|reply| Message::Fork { point, reply }).await
+    }
+
+    pub(crate) async fn rollback(
+        &self,
+        to: SnapshotRow,
+        force: bool,
+    ) -> Result<RolledBackView, Error> {
+        let to = Box::new(to);
+        self.ask(|reply| Message::Rollback { to, force, reply })
+            .await
+    }
+
     pub(crate) async fn destroy(&self) -> Result<(), Error> {
         match self.ask(Message::Destroy).await {
             // It went away while the request waited: that is what was asked for.
@@ -166,7 +194,7 @@ enum Life {
 
 /// A sandbox's task.
 pub(crate) struct Actor {
-    work: Work,
+    pub(super) work: Work,
     /// Until it is given away.
     handle: Option<Handle>,
     requests: mpsc::Receiver<Asked>,
@@ -312,6 +340,16 @@ impl Actor {
                 self.publish();
                 let _ = reply.send(result);
             }
+            Message::Fork { point, reply } => {
+                let result = self.fork(point).await;
+                self.publish();
+                let _ = reply.send(result);
+            }
+            Message::Rollback { to, force, reply } => {
+                let result = self.rollback(*to, force).await;
+                self.publish();
+                let _ = reply.send(result);
+            }
             Message::Destroy(reply) => {
                 let result = self.destroy().await;
                 let over = result.is_ok();
@@ -394,7 +432,10 @@ impl Actor {
         }
     }
 
-    async fn checkpoint(&mut self, snapshot: Box<SnapshotRow>) -> Result<SnapshotRow, Error> {
+    pub(super) async fn checkpoint(
+        &mut self,
+        snapshot: Box<SnapshotRow>,
+    ) -> Result<SnapshotRow, Error> {
         let kind = match decide(self.work.state(), Request::Checkpoint) {
             Decision::Accept(kind) => kind,
             Decision::Deny(denied) => {
@@ -405,7 +446,15 @@ impl Actor {
                 return Err(Error::internal("a checkpoint is never there already"));
             }
         };
-        let mut snapshot = snapshot;
+        self.capture(kind, snapshot).await
+    }
+
+    /// Captures the sandbox into a recorded checkpoint.
+    pub(super) async fn capture(
+        &mut self,
+        kind: PlanKind,
+        mut snapshot: Box<SnapshotRow>,
+    ) -> Result<SnapshotRow, Error> {
         snapshot.accelerator.clone_from(&self.work.row.accelerator);
         self.work.material = Material::Snapshot(snapshot);
         let result = self.work.run(kind).await;
@@ -413,7 +462,7 @@ impl Actor {
         result?;
         match material {
             Material::Snapshot(snapshot) => Ok(*snapshot),
-            Material::None | Material::Image(_) => {
+            Material::None | Material::Image(_) | Material::Saved(_) | Material::Fork(_) => {
                 Err(Error::internal("the checkpoint was lost on the way"))
             }
         }
@@ -462,7 +511,7 @@ impl Actor {
         }
     }
 
-    fn denied(&self, denied: Denied) -> Error {
+    pub(super) fn denied(&self, denied: Denied) -> Error {
         let name = &self.work.row.name;
         Error::Conflict {
             message: format!("sandbox {:?} {denied}", name.as_str()),
@@ -471,12 +520,15 @@ impl Actor {
                     "`bhatti start --force {name}` boots it from its disk; its memory is lost"
                 )),
                 Denied::NoMemory => Some(format!("start it first: `bhatti start {name}`")),
+                Denied::NotKept => {
+                    Some("start it first, or give up what is on its disk with `--force`".to_owned())
+                }
                 Denied::BeingCreated | Denied::BeingDestroyed => None,
             },
         }
     }
 
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         let (view, link) = (view(&self.work.row), self.work.link.clone());
         self.published.send_modify(|now| {
             *now = Published {
@@ -487,7 +539,7 @@ impl Actor {
         });
     }
 
-    fn unpublish_link(&self) {
+    pub(super) fn unpublish_link(&self) {
         self.published.send_modify(|now| {
             now.generation += 1;
             now.link = None;
@@ -521,6 +573,10 @@ pub(crate) fn view(row: &SandboxRow) -> SandboxView {
         labels: row.labels.clone(),
         run_as: row.run_as.clone(),
         resumed_from: row.resumed_from.clone(),
+        forked_from: match &row.parent {
+            Some(Parent::Sandbox(id)) => Some(id.clone()),
+            Some(Parent::Snapshot(_)) | None => None,
+        },
         created_at: row.created_at,
         stopped_at: row.stopped_at,
     }

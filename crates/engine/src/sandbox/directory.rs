@@ -54,6 +54,10 @@ impl Directory {
             .collect()
     }
 
+    pub(crate) fn by_id(&self, id: &SandboxId) -> Option<Handle> {
+        self.lock().handles.get(id).cloned()
+    }
+
     /// A user's sandbox by name. One that is being destroyed no longer has its name.
     pub(crate) fn by_name(&self, user: &UserId, name: &str) -> Option<Handle> {
         self.lock()

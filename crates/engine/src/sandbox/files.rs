@@ -63,10 +63,10 @@ impl Work {
         Ok(())
     }
 
-    pub(super) async fn clone_snapshot_disk(&mut self) -> Result<(), Error> {
-        let image = self.ctx.layout.snapshot(&self.snapshot()?.id);
-        self.check_sound(&image).await?;
-        let (from, to) = (image.join(file::DISK), self.dir().join(machine_file::DISK));
+    pub(super) async fn clone_saved_disk(&mut self) -> Result<(), Error> {
+        self.check_saved().await?;
+        let from = self.saved()?.dir.join(file::DISK);
+        let to = self.dir().join(machine_file::DISK);
         let path = to.clone();
         blocking(move || clone(&from, &to)).await?;
         self.sync_disk_meanwhile(path);
@@ -99,9 +99,8 @@ impl Work {
         blocking(move || files::remove_file(&memory)).await
     }
 
-    pub(super) async fn link_snapshot_memory(&mut self) -> Result<(), Error> {
-        let image = self.ctx.layout.snapshot(&self.snapshot()?.id);
-        link_memory(image, self.dir()).await
+    pub(super) async fn link_saved_memory(&mut self) -> Result<(), Error> {
+        link_memory(self.saved()?.dir.clone(), self.dir()).await
     }
 
     pub(super) async fn link_cold_memory(&mut self) -> Result<(), Error> {
@@ -111,7 +110,7 @@ impl Work {
     }
 
     /// Checks every byte of an image once in the life of a daemon; its sizes every time.
-    async fn check_sound(&self, image: &Path) -> Result<(), Error> {
+    pub(super) async fn check_sound(&self, image: &Path) -> Result<(), Error> {
         let depth = if self.ctx.is_sound(image) {
             Depth::Sizes
         } else {
@@ -184,26 +183,36 @@ impl Work {
 
     pub(super) async fn save_snapshot(&mut self) -> Result<(), Error> {
         let half = self.ctx.layout.snapshot_half(&self.snapshot()?.id);
+        self.save_machine(half).await
+    }
+
+    /// Puts the paused machine's state, memory and disk into a directory.
+    pub(super) async fn save_machine(&self, to: PathBuf) -> Result<(), Error> {
         let machine = self.machine()?.clone();
         machine
-            .save(&half.join(file::STATE), &half.join(file::MEMORY))
+            .save(&to.join(file::STATE), &to.join(file::MEMORY))
             .await?;
-        let (from, to) = (self.dir().join(machine_file::DISK), half.join(file::DISK));
+        let (from, to) = (self.dir().join(machine_file::DISK), to.join(file::DISK));
         blocking(move || clone(&from, &to)).await
     }
 
     pub(super) async fn copy_cold(&mut self) -> Result<(), Error> {
         let half = self.ctx.layout.snapshot_half(&self.snapshot()?.id);
+        self.copy_cold_into(half).await
+    }
+
+    /// Puts the cold image and a copy of the disk into a directory.
+    pub(super) async fn copy_cold_into(&self, to: PathBuf) -> Result<(), Error> {
         let cold = self.ctx.layout.cold(&self.row.id);
         self.check_sound(&cold).await?;
         let disk = self.dir().join(machine_file::DISK);
         blocking(move || {
             for name in [file::STATE, file::MEMORY] {
-                files::remove_file(&half.join(name))?;
+                files::remove_file(&to.join(name))?;
                 // Neither is written to again: an image is immutable.
-                fs_err::hard_link(cold.join(name), half.join(name))?;
+                fs_err::hard_link(cold.join(name), to.join(name))?;
             }
-            clone(&disk, &half.join(file::DISK))
+            clone(&disk, &to.join(file::DISK))
         })
         .await
     }
@@ -273,7 +282,7 @@ async fn link_memory(image: PathBuf, dir: PathBuf) -> Result<(), Error> {
     .await
 }
 
-fn clone(from: &Path, to: &Path) -> std::io::Result<()> {
+pub(super) fn clone(from: &Path, to: &Path) -> std::io::Result<()> {
     if let Cloned::Copied { bytes } = files::clone_file(from, to)? {
         NO_REFLINK.call_once(|| {
             tracing::warn!(
@@ -286,7 +295,7 @@ fn clone(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-async fn blocking(
+pub(super) async fn blocking(
     work: impl FnOnce() -> std::io::Result<()> + Send + 'static,
 ) -> Result<(), Error> {
     Context::blocking(work).await?.map_err(Error::internal)

@@ -3,6 +3,9 @@
 pub(crate) mod actor;
 pub(crate) mod directory;
 mod files;
+mod fork;
+mod rollback;
+mod saved;
 mod steps;
 pub(crate) mod work;
 
