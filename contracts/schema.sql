@@ -1,4 +1,4 @@
--- schema version 1
+-- schema version 2
 CREATE TABLE journal (
     op        TEXT PRIMARY KEY,
     kind      TEXT NOT NULL,
@@ -35,7 +35,7 @@ CREATE TABLE sandboxes (
     machine      TEXT,
     created_at   TEXT NOT NULL,
     stopped_at   TEXT
-) STRICT;
+, idle TEXT NOT NULL DEFAULT '{}', used_at TEXT, wake_at TEXT, parent TEXT) STRICT;
 CREATE TABLE snapshots (
     id             TEXT PRIMARY KEY,
     user_id        TEXT NOT NULL REFERENCES users (id),
@@ -56,7 +56,7 @@ CREATE TABLE snapshots (
     accelerator    TEXT,
     stall_ms       INTEGER NOT NULL,
     disk_bytes     INTEGER NOT NULL,
-    created_at     TEXT NOT NULL,
+    created_at     TEXT NOT NULL, automatic INTEGER NOT NULL DEFAULT 0,
     UNIQUE (user_id, name)
 ) STRICT;
 CREATE TABLE users (
@@ -68,5 +68,5 @@ CREATE TABLE users (
     max_memory_mb_per_sandbox INTEGER NOT NULL,
     max_snapshots             INTEGER NOT NULL,
     created_at                TEXT NOT NULL
-) STRICT;
+, idle TEXT NOT NULL DEFAULT '{}') STRICT;
 CREATE UNIQUE INDEX sandboxes_name ON sandboxes (user_id, name) WHERE status <> 'destroying';

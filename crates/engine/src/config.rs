@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+use bhatti_lifecycle::idle::IdlePolicy;
 
 use crate::fault::{Faults, NoFaults};
 
@@ -14,6 +17,10 @@ pub struct EngineConfig {
     pub qemu: PathBuf,
     /// Which accelerator to use.
     pub accelerator: AcceleratorChoice,
+    /// What holds for idle sandboxes of which nothing else is set.
+    pub idle: IdlePolicy,
+    /// How long a request waits for a sandbox to wake; longer and it is told to ask again.
+    pub wake_limit: Duration,
     /// Asked before and after each step; tests make it fail or end the process.
     pub faults: Arc<dyn Faults>,
 }
@@ -25,6 +32,8 @@ impl EngineConfig {
             data_dir,
             qemu: PathBuf::from("qemu-system-x86_64"),
             accelerator: AcceleratorChoice::Auto,
+            idle: IdlePolicy::default(),
+            wake_limit: Duration::from_mins(1),
             faults: Arc::new(NoFaults),
         }
     }

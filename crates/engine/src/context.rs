@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bhatti_host::facts;
@@ -10,18 +11,18 @@ use bhatti_image::kit::{Kit, KitStore};
 use bhatti_store::error::StoreError;
 use bhatti_store::store::Store;
 use bhatti_types::id::DataDirId;
-use bhatti_types::size::MemoryMb;
 use bhatti_vmm::machine::{Accelerator, Vmm};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::accelerator::Accelerators;
+use crate::admission::Admission;
 use crate::error::Error;
 use crate::fault::Faults;
 use crate::layout::Layout;
+use crate::policies::Policies;
 
-/// Memory that is left to the host, in bytes.
-const MEMORY_RESERVE: u64 = 256 << 20;
 /// Disk space that is left to the host, in bytes.
 const DISK_RESERVE: u64 = 512 << 20;
 
@@ -35,6 +36,14 @@ pub(crate) struct Context {
     pub(crate) images: Catalog,
     pub(crate) accelerators: Accelerators,
     pub(crate) faults: Arc<dyn Faults>,
+    pub(crate) admission: Admission,
+    pub(crate) policies: Policies,
+    /// The host's boot.
+    pub(crate) boot: String,
+    /// The host is going down: nothing is started any more.
+    going_down: AtomicBool,
+    /// Cancelled when the engine is closed: for tasks that have no end of their own.
+    pub(crate) closing: CancellationToken,
     /// All tasks of the engine; joined when it is closed.
     pub(crate) tasks: TaskTracker,
     /// Images of machines whose every byte was checked, or written, by this daemon.
@@ -55,6 +64,9 @@ impl Context {
         images: Catalog,
         accelerators: Accelerators,
         faults: Arc<dyn Faults>,
+        admission: Admission,
+        policies: Policies,
+        boot: String,
     ) -> Self {
         Self {
             layout,
@@ -65,6 +77,11 @@ impl Context {
             images,
             accelerators,
             faults,
+            admission,
+            policies,
+            boot,
+            going_down: AtomicBool::new(false),
+            closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
             sound: Mutex::new(HashSet::new()),
         }
@@ -98,25 +115,22 @@ impl Context {
             .await
     }
 
-    /// Refuses a machine whose memory the host does not have.
-    pub(crate) fn admit_memory(memory: MemoryMb) -> Result<(), Error> {
-        Self::admit_machines(1, memory)
+    /// Has nothing started any more.
+    pub(crate) fn go_down(&self) {
+        self.going_down.store(true, Ordering::Release);
     }
 
-    /// Refuses so many machines of a size whose memory the host does not have.
-    pub(crate) fn admit_machines(count: u32, memory: MemoryMb) -> Result<(), Error> {
-        let available = facts::available_memory().map_err(Error::internal)?;
-        if memory.bytes() * u64::from(count) + MEMORY_RESERVE > available {
-            let machines = match count {
-                1 => "a machine".to_owned(),
-                count => format!("{count} machines"),
-            };
+    /// Whether the host is going down.
+    pub(crate) fn is_going_down(&self) -> bool {
+        self.going_down.load(Ordering::Acquire)
+    }
+
+    /// Refuses to start a machine while the host is going down.
+    pub(crate) fn refuse_if_going_down(&self) -> Result<(), Error> {
+        if self.is_going_down() {
             return Err(Error::Unavailable {
-                message: format!(
-                    "the host has no room for {machines} of {memory} MB ({} MB are free)",
-                    available.saturating_sub(MEMORY_RESERVE) >> 20
-                ),
-                hint: Some("stop a sandbox, or ask for less `--memory`".to_owned()),
+                message: "the host is going down; no machine is started".to_owned(),
+                hint: None,
             });
         }
         Ok(())

@@ -1,11 +1,11 @@
 //! The facade: one method for each request of a user.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bhatti_guest::exec::{Command, Exec};
-use bhatti_guest::link::Link;
-use bhatti_host::files;
 use bhatti_host::lock::{DirLock, LockError};
+use bhatti_host::{facts, files};
 use bhatti_image::catalog::Catalog;
 use bhatti_image::image::Image;
 use bhatti_image::kit::KitStore;
@@ -29,16 +29,21 @@ use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
 use crate::accelerator::Accelerators;
+use crate::admission::{Admission, ThisHost};
 use crate::config::EngineConfig;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::layout::Layout;
-use crate::request::{Caller, Copies, NewExec, NewSandbox, NewUser, Role};
-use crate::sandbox::actor::{Actor, Handle};
+use crate::policies::Policies;
+use crate::request::{Caller, Copies, EditSandbox, IdleEdit, NewExec, NewSandbox, NewUser, Role};
+use crate::sandbox::actor::Actor;
 use crate::sandbox::directory::Directory;
+use crate::sandbox::handle::Handle;
+use crate::sandbox::leases::Lease;
 use crate::sandbox::work::{Material, Saved, Trust, Work};
 use crate::view::{
-    Created, DetachedView, HostView, ImageView, RolledBackView, SandboxView, SnapshotView, UserView,
+    AwakeView, Created, DetachedView, HostView, IdleView, ImageView, RolledBackView, SandboxView,
+    SleepAllView, SnapshotView, UserView,
 };
 use crate::{naming, recovery};
 
@@ -52,6 +57,7 @@ const NAME_TRIES: u32 = 16;
 pub struct Engine {
     pub(crate) ctx: Arc<Context>,
     pub(crate) directory: Arc<Directory>,
+    wake_limit: Duration,
     /// Held for as long as the engine is there.
     _lock: Arc<DirLock>,
 }
@@ -83,6 +89,9 @@ impl Engine {
         let kits = KitStore::open(layout.kits())?;
         let images = Catalog::open(layout.images())?;
         let accelerators = Accelerators::new(config.accelerator);
+        let directory = Arc::new(Directory::default());
+        let admission = Admission::new(Box::new(ThisHost), &directory);
+        let boot = facts::boot_id().map_err(Error::internal)?;
         let ctx = Arc::new(Context::new(
             layout,
             data_dir,
@@ -92,15 +101,21 @@ impl Engine {
             images,
             accelerators,
             config.faults,
+            admission,
+            Policies::new(config.idle),
+            boot,
         ));
-        let directory = Arc::new(Directory::default());
+        ctx.load_policies().await?;
         recovery::recover(&ctx, &directory).await?;
         let engine = Self {
             ctx,
             directory,
+            wake_limit: config.wake_limit,
             _lock: Arc::new(lock),
         };
         engine.probe_early();
+        engine.watch_memory();
+        engine.wake_kept_hot();
         Ok(engine)
     }
 
@@ -120,8 +135,36 @@ impl Engine {
         });
     }
 
+    /// Looks after the host's memory until the engine is closed.
+    fn watch_memory(&self) {
+        let ctx = self.ctx.clone();
+        self.ctx.tasks.spawn(async move {
+            ctx.closing.run_until_cancelled(ctx.admission.watch()).await;
+        });
+    }
+
+    /// Wakes what is to be kept hot and sleeps, because the host was restarted.
+    fn wake_kept_hot(&self) {
+        for handle in self.directory.all() {
+            let now = handle.now();
+            if !now.policy.keep_hot || now.state() != State::Cold {
+                continue;
+            }
+            self.ctx.tasks.spawn(async move {
+                if let Err(error) = handle.start(false, None).await {
+                    tracing::warn!(
+                        sandbox = %handle.id,
+                        error = &error as &dyn std::error::Error,
+                        "a sandbox that is to be kept hot was not woken"
+                    );
+                }
+            });
+        }
+    }
+
     /// Lets running work finish and lets go of the machines, which stay as they are.
     pub async fn close(&self) {
+        self.ctx.closing.cancel();
         self.directory.close();
         self.ctx.tasks.close();
         self.ctx.tasks.wait().await;
@@ -215,7 +258,8 @@ impl Engine {
         let disk = disk_size(&image, new.disk)?;
         let kit = self.ctx.kits.current()?;
         let accelerator = self.ctx.accelerator(&kit).await?;
-        Context::admit_memory(new.memory)?;
+        self.ctx.refuse_if_going_down()?;
+        let _room = self.ctx.admission.room(new.memory, new.wait).await?;
         self.ctx
             .admit_disk(files::disk_usage(&image.disk).map_err(Error::internal)?)?;
         let row = SandboxRow {
@@ -243,7 +287,7 @@ impl Engine {
             machine: None,
             created_at: Timestamp::now(),
             stopped_at: None,
-            idle: IdleSettings::default(),
+            idle: new.idle,
             used_at: None,
             wake_at: None,
             parent: None,
@@ -328,6 +372,44 @@ impl Engine {
         Ok(self.find(caller, key)?.now().view)
     }
 
+    /// Why a sandbox is awake, and when it will not be.
+    #[expect(clippy::unused_async, reason = "the facade's methods are all alike")]
+    pub async fn sandbox_idle(&self, caller: &Caller, key: &str) -> Result<IdleView, Error> {
+        Ok(self.find(caller, key)?.idle())
+    }
+
+    /// Changes what its owner may change of a sandbox.
+    pub async fn sandbox_edit(
+        &self,
+        caller: &Caller,
+        key: &str,
+        edit: EditSandbox,
+    ) -> Result<SandboxView, Error> {
+        let handle = self.find(caller, key)?;
+        self.owned(async move { handle.edit(edit).await }).await
+    }
+
+    /// Pauses a sandbox's vCPUs; the next request lets them go on.
+    pub async fn sandbox_pause(&self, caller: &Caller, key: &str) -> Result<SandboxView, Error> {
+        let handle = self.find(caller, key)?;
+        self.owned(async move { handle.pause().await }).await
+    }
+
+    /// Puts all machines of all users to disk, side by side, within a time limit. With
+    /// `going_down` none is started after it, until there is another daemon.
+    pub async fn sleep_all(
+        &self,
+        limit: Duration,
+        going_down: bool,
+    ) -> Result<SleepAllView, Error> {
+        if going_down {
+            self.ctx.go_down();
+        }
+        let engine = self.clone();
+        self.owned(async move { Ok(sleep_all(&engine.directory.all(), limit).await) })
+            .await
+    }
+
     /// Takes a sandbox away.
     pub async fn sandbox_destroy(&self, caller: &Caller, key: &str) -> Result<(), Error> {
         let handle = self.find(caller, key)?;
@@ -341,32 +423,45 @@ impl Engine {
         self.owned(async move { handle.stop().await }).await
     }
 
-    /// Wakes a sandbox; `force` gives up its memory and boots from the disk.
+    /// Wakes a sandbox; `force` gives up its memory and boots from the disk; `wait` is how long
+    /// to wait for room in the host's memory.
     pub async fn sandbox_start(
         &self,
         caller: &Caller,
         key: &str,
         force: bool,
+        wait: Option<Duration>,
     ) -> Result<SandboxView, Error> {
         let handle = self.find(caller, key)?;
-        self.owned(async move { handle.start(force).await }).await
+        self.owned(async move { handle.start(force, wait).await })
+            .await
     }
 
-    /// Runs a command, waking the sandbox if need be. Dropping the [`Exec`] kills the command.
-    pub async fn exec(&self, caller: &Caller, key: &str, exec: NewExec) -> Result<Exec, Error> {
-        let link = self.awake(caller, key).await?;
+    /// Runs a command, waking the sandbox if need be. Dropping the [`Exec`] kills the command;
+    /// the sandbox stays hot until the [`Lease`] is dropped.
+    pub async fn exec(
+        &self,
+        caller: &Caller,
+        key: &str,
+        exec: NewExec,
+    ) -> Result<(Exec, Lease), Error> {
+        let program = exec.argv.first().map_or("", String::as_str);
+        let lease = self
+            .awake(caller, key, &format!("exec {}", shortened(program)))
+            .await?;
         let start = tracing::debug_span!("start-command");
-        Ok(link.exec(&command(exec)).instrument(start).await?)
+        let exec = lease.link.exec(&command(exec)).instrument(start).await?;
+        Ok((exec, lease))
     }
 
-    /// The link of a sandbox, which is woken if need be.
-    async fn awake(&self, caller: &Caller, key: &str) -> Result<Link, Error> {
+    /// A lease of a sandbox, which is woken if need be.
+    async fn awake(&self, caller: &Caller, key: &str, what: &str) -> Result<Lease, Error> {
         let handle = self.find(caller, key)?;
         let wake = tracing::debug_span!("wake");
-        handle.wake().instrument(wake).await
+        handle.lease(what, self.wake_limit).instrument(wake).await
     }
 
-    /// Starts a command and leaves it running.
+    /// Starts a command and leaves it running. It does not keep the sandbox hot.
     pub async fn exec_detached(
         &self,
         caller: &Caller,
@@ -374,8 +469,9 @@ impl Engine {
         exec: NewExec,
         output_file: Option<String>,
     ) -> Result<DetachedView, Error> {
-        let link = self.awake(caller, key).await?;
-        let detached = link
+        let lease = self.awake(caller, key, "exec --detach").await?;
+        let detached = lease
+            .link
             .exec_detached(&command(exec), output_file.as_deref())
             .await?;
         Ok(DetachedView {
@@ -439,7 +535,8 @@ impl Engine {
         let user = self.ctx.user_row(&caller.user).await?;
         let snapshot = self.ctx.snapshot_row(&caller.user, name).await?;
         limits(&user).check(snapshot.cpus, snapshot.memory)?;
-        Context::admit_memory(snapshot.memory)?;
+        self.ctx.refuse_if_going_down()?;
+        let _room = self.ctx.admission.room(snapshot.memory, None).await?;
         self.ctx.admit_disk(snapshot.disk_bytes)?;
         let row = SandboxRow {
             id: SandboxId::random(),
@@ -527,6 +624,11 @@ impl Engine {
         self.ctx.user_get(name).await
     }
 
+    /// Changes what a user's sandboxes do when idle, at once.
+    pub async fn user_edit(&self, name: &UserName, idle: IdleEdit) -> Result<UserView, Error> {
+        self.ctx.user_edit(name, idle).await
+    }
+
     /// Deletes a user that has nothing left.
     pub async fn user_delete(&self, name: &UserName) -> Result<(), Error> {
         self.ctx.user_delete(name).await
@@ -560,6 +662,36 @@ impl Engine {
             .await
             .map_err(Error::internal)?
     }
+}
+
+/// Puts all of them to disk, and tells of those that are not there in time.
+async fn sleep_all(handles: &[Handle], limit: Duration) -> SleepAllView {
+    let awake = |handle: &Handle, reason: String| AwakeView {
+        user: handle.user.clone(),
+        name: handle.now().view.name,
+        reason,
+    };
+    let until = tokio::time::Instant::now() + limit;
+    let sleeping = handles
+        .iter()
+        .filter(|handle| handle.now().state().has_machine())
+        .map(async |handle| {
+            let stopped = tokio::time::timeout_at(until, handle.stop()).await;
+            (handle, stopped)
+        });
+    let mut all = SleepAllView::default();
+    for (handle, stopped) in futures::future::join_all(sleeping).await {
+        match stopped {
+            Ok(Ok(_)) => all.asleep += 1,
+            Ok(Err(Error::NotFound { .. })) => {}
+            Ok(Err(error)) => all.awake.push(awake(handle, error.to_string())),
+            Err(_) => {
+                let reason = format!("did not finish in {} s", limit.as_secs());
+                all.awake.push(awake(handle, reason));
+            }
+        }
+    }
+    all
 }
 
 pub(crate) fn limits(user: &UserRow) -> SandboxLimits {

@@ -1,6 +1,7 @@
 //! What a caller is told when a request did not succeed.
 
 use std::fmt;
+use std::time::Duration;
 
 use bhatti_guest::link::{CallError, LinkError, RefusedKind};
 use bhatti_image::catalog::CatalogError;
@@ -104,6 +105,17 @@ pub enum Error {
         /// The exit code a shell would give: 127 not found, 126 not executable, else 1.
         exit_code: i32,
     },
+    /// It is under way and takes longer than a request waits (503).
+    #[error("{message}")]
+    Busy {
+        /// What takes long.
+        message: String,
+        /// When to ask again.
+        retry_after: Duration,
+    },
+    /// It was on its way to disk when another request asked for it (409).
+    #[error("another request woke it while it went to sleep")]
+    Woken,
     /// The machine did not do what was asked of it; its state is as before or `failed` (502).
     #[error("{message}")]
     Failed {
@@ -168,6 +180,8 @@ impl Error {
             | Self::OverLimit { .. }
             | Self::Guest { .. }
             | Self::Timeout { .. }
+            | Self::Busy { .. }
+            | Self::Woken
             | Self::Stopping
             | Self::Internal { .. } => None,
         }

@@ -28,7 +28,8 @@ use crate::context::Context;
 use crate::engine::{Engine, limits};
 use crate::error::{Error, Kind};
 use crate::request::{Caller, Copies};
-use crate::sandbox::actor::{Actor, Handle};
+use crate::sandbox::actor::Actor;
+use crate::sandbox::handle::Handle;
 use crate::sandbox::work::{ForkPoint, Material, Saved, Work};
 use crate::view::SandboxView;
 
@@ -73,11 +74,15 @@ impl Engine {
         copies: Copies,
     ) -> Result<Vec<SandboxView>, Error> {
         let source = self.find(caller, key)?;
-        let names = copy_names(&source.name, name.as_ref(), copies)?;
         let row = self.source_row(&source).await?;
+        let names = copy_names(&row.name, name.as_ref(), copies)?;
         let user = self.ctx.user_row(&caller.user).await?;
         limits(&user).check(row.cpus, row.memory)?;
-        Context::admit_machines(copies.get(), row.memory)?;
+        self.ctx.refuse_if_going_down()?;
+        let mut rooms = Vec::new();
+        for _ in 0..copies.get() {
+            rooms.push(self.ctx.admission.room(row.memory, None).await?);
+        }
         self.admit_copies(&row, copies).await?;
         let unmade = self.record_copies(&row, names, user.max_sandboxes).await?;
 
@@ -116,7 +121,7 @@ impl Engine {
         let row = self.ctx.db(move |store| store.sandbox_get(&id)).await?;
         row.ok_or_else(|| Error::NotFound {
             kind: Kind::Sandbox,
-            name: source.name.to_string(),
+            name: source.now().view.name.to_string(),
         })
     }
 

@@ -5,11 +5,12 @@
 //! ```text
 //! Engine (facade) ──► sandbox::actor, one task per sandbox ──► sandbox::work, one step at a time
 //!     │                     decides with bhatti_lifecycle            │
-//!     ├── users, images     publishes (generation, view, link)       ├── bhatti_vmm, bhatti_guest
+//!     ├── users, images     publishes (generation, view)             ├── bhatti_vmm, bhatti_guest
 //!     └── recovery, once at the start                                └── checkpoint, bhatti_host
 //! ```
 
 pub mod accelerator;
+mod admission;
 pub mod checkpoint;
 pub mod config;
 mod context;
@@ -17,9 +18,11 @@ pub mod engine;
 pub mod error;
 pub mod fault;
 mod fork;
+mod idle_view;
 mod images;
 pub mod layout;
 mod naming;
+mod policies;
 mod recovery;
 pub mod request;
 mod rollback;

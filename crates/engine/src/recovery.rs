@@ -132,26 +132,39 @@ async fn inventory(
                 .machine
                 .as_deref()
                 .map(serde_json::from_str::<MachineRecord>);
-            let process = machine.and_then(Result::ok).map(|record| record.process);
-            (row.id.clone(), state, process)
+            let machine = machine.and_then(Result::ok);
+            let before_boot = machine
+                .as_ref()
+                .and_then(|record| record.boot.as_ref())
+                .is_some_and(|boot| *boot != ctx.boot);
+            let process = machine.map(|record| record.process);
+            (
+                row.id.clone(),
+                state,
+                process.filter(|_| !before_boot),
+                before_boot,
+            )
         })
         .collect();
     let files = Context::blocking(move || -> std::io::Result<_> {
         remove_half_made(&layout.snapshots())?;
-        let sandboxes = recorded.into_iter().map(|(id, state, process)| {
-            if let Err(error) = files::remove_tree(&layout.aside(&id)) {
-                tracing::error!(sandbox = %id, %error, "files of a rollback were left");
-            }
-            let cold = cold_found(&layout.cold(&id));
-            (
-                id,
-                SandboxFound {
-                    state,
-                    process,
-                    cold,
-                },
-            )
-        });
+        let sandboxes = recorded
+            .into_iter()
+            .map(|(id, state, process, before_boot)| {
+                if let Err(error) = files::remove_tree(&layout.aside(&id)) {
+                    tracing::error!(sandbox = %id, %error, "files of a rollback were left");
+                }
+                let cold = cold_found(&layout.cold(&id));
+                (
+                    id,
+                    SandboxFound {
+                        state,
+                        process,
+                        cold,
+                        before_boot,
+                    },
+                )
+            });
         Ok((
             sandboxes.collect::<BTreeMap<_, _>>(),
             directories(&layout.sandboxes())?,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bhatti_types::env::Env;
 use bhatti_types::id::UserId;
+use bhatti_types::idle::{IdleSettings, IdleTime};
 use bhatti_types::invalid::Invalid;
 use bhatti_types::labels::Labels;
 use bhatti_types::name::{ImageName, SandboxName, UserName};
@@ -50,6 +51,53 @@ pub struct NewSandbox {
     pub labels: Labels,
     /// User that commands run as, in place of the image's own.
     pub run_as: Option<String>,
+    /// What is set for it about idling.
+    pub idle: IdleSettings,
+    /// How long to wait for room in the host's memory before giving up; not at all if `None`.
+    pub wait: Option<Duration>,
+}
+
+/// A change of a sandbox. What is `None` or empty stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EditSandbox {
+    /// Its new name. The hostname inside stays.
+    pub name: Option<SandboxName>,
+    /// Labels to set.
+    pub labels_add: Labels,
+    /// Keys of labels to take off, before the others are set.
+    pub labels_remove: Vec<String>,
+    /// What is set about idling.
+    pub idle: IdleEdit,
+}
+
+/// A change of what is set about idling. The outer `None` leaves a setting alone; of the times,
+/// the inner one takes it back to what is set one up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct IdleEdit {
+    /// Until vCPUs are paused.
+    pub pause_after: Option<Option<IdleTime>>,
+    /// Until memory goes to disk.
+    pub cold_after: Option<Option<IdleTime>>,
+    /// Whether it is kept hot.
+    pub keep_hot: Option<bool>,
+    /// Share of a core above which it counts as used, in per cent; 0 for never.
+    pub busy_cpu: Option<u8>,
+    /// Whether it is woken for its guest's timers.
+    pub wake_timers: Option<bool>,
+}
+
+impl IdleEdit {
+    /// The settings after the change.
+    #[must_use]
+    pub fn onto(self, settings: IdleSettings) -> IdleSettings {
+        IdleSettings {
+            pause_after: self.pause_after.unwrap_or(settings.pause_after),
+            cold_after: self.cold_after.unwrap_or(settings.cold_after),
+            keep_hot: self.keep_hot.or(settings.keep_hot),
+            busy_cpu: self.busy_cpu.or(settings.busy_cpu),
+            wake_timers: self.wake_timers.or(settings.wake_timers),
+        }
+    }
 }
 
 /// How many copies a fork makes.

@@ -8,7 +8,7 @@ use bhatti_types::name::{MAX_NAME, SandboxName, SnapshotName};
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::request::Caller;
-use crate::sandbox::actor::Handle;
+use crate::sandbox::handle::Handle;
 use crate::view::RolledBackView;
 
 /// How many of the checkpoints that rollbacks take of what was before are kept of one sandbox.
@@ -29,7 +29,7 @@ impl Context {
         let Some(row) = row else {
             return Err(Error::NotFound {
                 kind: Kind::Sandbox,
-                name: handle.name.to_string(),
+                name: handle.now().view.name.to_string(),
             });
         };
         fits(&row, &snapshot)?;

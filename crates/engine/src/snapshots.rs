@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::request::Caller;
-use crate::sandbox::actor::Handle;
+use crate::sandbox::handle::Handle;
 use crate::view::SnapshotView;
 
 pub(crate) fn view(row: SnapshotRow) -> SnapshotView {

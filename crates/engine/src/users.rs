@@ -14,7 +14,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::request::{Caller, NewUser, Role};
+use crate::request::{Caller, IdleEdit, NewUser, Role};
 use crate::view::UserView;
 
 /// What is stored of a token. SHA-256 without stretching: a token has 256 random bits, which no
@@ -31,6 +31,7 @@ fn view(row: UserRow) -> UserView {
         max_cpus_per_sandbox: row.max_cpus_per_sandbox,
         max_memory_mb_per_sandbox: row.max_memory_mb_per_sandbox,
         max_snapshots: row.max_snapshots,
+        idle: row.idle,
         created_at: row.created_at,
     }
 }
@@ -82,6 +83,36 @@ impl Context {
         let inserted = row.clone();
         self.db(move |store| store.user_insert(&inserted)).await?;
         Ok((view(row), token))
+    }
+
+    /// Takes in what is set for all users.
+    pub(crate) async fn load_policies(&self) -> Result<(), Error> {
+        for row in self.db(Store::user_list).await? {
+            self.policies.set_user(row.id, row.idle);
+        }
+        Ok(())
+    }
+
+    /// Changes what a user's sandboxes do when idle.
+    pub(crate) async fn user_edit(
+        &self,
+        name: &UserName,
+        edit: IdleEdit,
+    ) -> Result<UserView, Error> {
+        let looked_for = name.clone();
+        let row = self
+            .db(move |store| store.user_by_name(&looked_for))
+            .await?;
+        let mut row = row.ok_or_else(|| Error::NotFound {
+            kind: Kind::User,
+            name: name.to_string(),
+        })?;
+        row.idle = edit.onto(row.idle);
+        let (id, idle) = (row.id.clone(), row.idle);
+        self.db(move |store| store.user_set_idle(&id, &idle))
+            .await?;
+        self.policies.set_user(row.id.clone(), row.idle);
+        Ok(view(row))
     }
 
     pub(crate) async fn user_list(&self) -> Result<Vec<UserView>, Error> {

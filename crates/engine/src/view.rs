@@ -2,11 +2,16 @@
 
 pub use bhatti_lifecycle::tree::{Member, Placed};
 use bhatti_types::id::{ImageId, SandboxId, SnapshotId, UserId};
+use bhatti_types::idle::IdleSettings;
 use bhatti_types::labels::Labels;
 use bhatti_types::name::{ImageName, SandboxName, SnapshotName, UserName};
+use bhatti_types::parent::Parent;
 use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
 use bhatti_types::state::{Status, Thermal};
 use jiff::Timestamp;
+
+pub use crate::idle_view::{IdleView, Next};
+pub use crate::sandbox::leases::Held;
 
 /// A sandbox as its owner sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,12 +46,18 @@ pub struct SandboxView {
     pub run_as: Option<String>,
     /// The checkpoint it was resumed from.
     pub resumed_from: Option<SnapshotName>,
-    /// The sandbox it was forked from, which may be gone.
-    pub forked_from: Option<SandboxId>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last stopped.
     pub stopped_at: Option<Timestamp>,
+    /// What is set for it about idling.
+    pub idle: IdleSettings,
+    /// When it was last used before it was last paused or put to disk.
+    pub used_at: Option<Timestamp>,
+    /// When its guest wants to be woken.
+    pub wake_at: Option<Timestamp>,
+    /// What it descends from.
+    pub parent: Option<Parent>,
 }
 
 /// The answer to a create.
@@ -140,6 +151,8 @@ pub struct UserView {
     pub max_memory_mb_per_sandbox: u32,
     /// Most checkpoints at once.
     pub max_snapshots: u32,
+    /// What is set for its sandboxes about idling.
+    pub idle: IdleSettings,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -151,6 +164,26 @@ pub struct DetachedView {
     pub pid: u32,
     /// The file in the guest that takes its output.
     pub output_file: String,
+}
+
+/// How putting all machines to sleep went.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SleepAllView {
+    /// How many sleep, those that slept already not counted.
+    pub asleep: usize,
+    /// Those that do not, with their reasons.
+    pub awake: Vec<AwakeView>,
+}
+
+/// A machine that was not put to sleep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AwakeView {
+    /// Its owner.
+    pub user: UserId,
+    /// Its name.
+    pub name: SandboxName,
+    /// Why it is awake.
+    pub reason: String,
 }
 
 /// What the daemon says of itself.

@@ -12,19 +12,26 @@ pub fn boot_id() -> io::Result<String> {
 
 /// Memory that can be had without swapping, in bytes (`MemAvailable` of `proc(5)`).
 pub fn available_memory() -> io::Result<u64> {
+    memory("MemAvailable:")
+}
+
+/// All memory of the host, in bytes (`MemTotal` of `proc(5)`).
+pub fn total_memory() -> io::Result<u64> {
+    memory("MemTotal:")
+}
+
+fn memory(field: &str) -> io::Result<u64> {
     let text = fs_err::read_to_string("/proc/meminfo")?;
-    parse_available(&text).ok_or_else(|| {
+    parse_memory(&text, field).ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::InvalidData,
-            "no MemAvailable in /proc/meminfo",
+            format!("no {field} in /proc/meminfo"),
         )
     })
 }
 
-fn parse_available(meminfo: &str) -> Option<u64> {
-    let line = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+fn parse_memory(meminfo: &str, field: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(field))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
@@ -83,13 +90,13 @@ fn khz_of(ticks: u64, time: std::time::Duration) -> u64 {
 
 #[cfg(test)]
 mod test {
-    use super::parse_available;
+    use super::parse_memory;
 
     #[test]
     fn the_kernels_tables_are_read() {
         let meminfo = "MemTotal:       24 kB\nMemAvailable:    20 kB\n";
-        assert_eq!(parse_available(meminfo), Some(20 * 1024));
-        assert_eq!(parse_available("MemTotal: 24 kB\n"), None);
+        assert_eq!(parse_memory(meminfo, "MemAvailable:"), Some(20 * 1024));
+        assert_eq!(parse_memory("MemTotal: 24 kB\n", "MemAvailable:"), None);
     }
 
     #[cfg(target_arch = "x86_64")]

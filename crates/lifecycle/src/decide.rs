@@ -13,6 +13,8 @@ pub enum Request {
         /// Give up the sleeping memory, or a failure, and boot from the disk.
         force: bool,
     },
+    /// Have the vCPUs paused.
+    Pause,
     /// Go to disk, memory and all.
     Stop,
     /// Be captured as a checkpoint.
@@ -51,8 +53,8 @@ pub enum Denied {
     /// It failed, and going on would lose what is left of its memory.
     #[error("has failed")]
     Failed,
-    /// A checkpoint needs memory, and it has none.
-    #[error("is off and has no memory to capture")]
+    /// What was asked for needs memory, and it has none.
+    #[error("is off and has no memory")]
     NoMemory,
     /// What it is now would be lost.
     #[error("has no memory, so what is on its disk now can't be kept as a checkpoint")]
@@ -82,6 +84,11 @@ pub const fn decide(state: State, request: Request) -> Decision {
 
         (State::Failed, _) => Deny(Denied::Failed),
 
+        (State::Hot, Request::Pause) => Accept(PlanKind::Cool),
+        // A sleeping one is paused and more.
+        (State::Warm | State::Cold, Request::Pause) => Already,
+        (State::Off, Request::Pause) => Deny(Denied::NoMemory),
+
         (State::Hot | State::Warm, Request::Stop) => Accept(PlanKind::Sleep),
         (State::Cold | State::Off, Request::Stop) => Already,
 
@@ -99,10 +106,11 @@ mod test {
     use crate::plan::PlanKind;
     use crate::state::State;
 
-    const REQUESTS: [Request; 9] = [
+    const REQUESTS: [Request; 10] = [
         Request::Wake,
         Request::Start { force: false },
         Request::Start { force: true },
+        Request::Pause,
         Request::Stop,
         Request::Checkpoint,
         Request::Fork,

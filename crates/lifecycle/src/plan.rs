@@ -19,6 +19,8 @@ pub enum PlanKind {
     Wake,
     /// Let paused vCPUs run.
     Thaw,
+    /// Pause vCPUs, and keep memory.
+    Cool,
     /// Put memory to disk and end the VMM.
     Sleep,
     /// Capture a machine that runs.
@@ -69,6 +71,10 @@ pub enum Step {
     Greet,
     /// Tell the guest who it is.
     Identify,
+    /// Set the clock of a guest that stood still, and take up the link to it if that broke.
+    Refresh,
+    /// Ask the guest when it next wants to run, if it is to be woken for that.
+    AskTimers,
     /// Have the guest write its file systems out.
     SyncGuest,
     /// Write state and memory into the cold image's directory, not yet whole.
@@ -105,6 +111,10 @@ pub enum Step {
     /// Record that it is hot. For a wake this is what spends the cold image: it comes before the
     /// vCPUs run (invariant 1).
     CommitHot,
+    /// Record that its vCPUs run, in time.
+    NoteHot,
+    /// Record that its vCPUs are paused, in time.
+    NoteWarm,
     /// Record that it is cold.
     CommitCold,
     /// Record that it is off.
@@ -121,12 +131,13 @@ pub enum Step {
 
 impl PlanKind {
     /// All of them, for tables and tests.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Create,
         Self::Resume,
         Self::Boot,
         Self::Wake,
         Self::Thaw,
+        Self::Cool,
         Self::Sleep,
         Self::Checkpoint,
         Self::CheckpointCold,
@@ -145,6 +156,7 @@ impl PlanKind {
             Self::Boot => "boot",
             Self::Wake => "wake",
             Self::Thaw => "thaw",
+            Self::Cool => "cool",
             Self::Sleep => "sleep",
             Self::Checkpoint => "checkpoint",
             Self::CheckpointCold => "checkpoint-cold",
@@ -200,8 +212,12 @@ impl PlanKind {
                 S::Greet,
                 S::Identify,
             ],
-            Self::Thaw => &[S::CommitHot, S::Run, S::Greet, S::Identify],
+            // What the record says of a machine that is there is of no weight: a daemon that dies
+            // here leaves one that is paused again, or goes on, and either can be used.
+            Self::Thaw => &[S::Run, S::Refresh, S::NoteHot],
+            Self::Cool => &[S::AskTimers, S::Pause, S::NoteWarm],
             Self::Sleep => &[
+                S::AskTimers,
                 S::SyncGuest,
                 S::Pause,
                 S::SaveCold,
@@ -261,7 +277,12 @@ impl PlanKind {
     pub const fn holds_up_unwinding(step: Step) -> bool {
         matches!(
             step,
-            Step::KillMachine | Step::CommitHot | Step::CommitCold | Step::CommitOff
+            Step::KillMachine
+                | Step::CommitHot
+                | Step::CommitCold
+                | Step::CommitOff
+                | Step::NoteHot
+                | Step::NoteWarm
         )
     }
 
@@ -283,19 +304,26 @@ impl PlanKind {
             // Nothing was given up yet: a cold image is still there.
             Self::Boot => vec![S::KillMachine],
             Self::Wake if begun_with(S::Run) => vec![S::Run, S::RemoveCold],
-            Self::Thaw if begun_with(S::Run) => vec![S::Run],
+            // It runs and can be asked again; idleness pauses it again.
+            Self::Thaw if begun_with(S::Run) => vec![S::NoteHot],
+            Self::Cool if begun_with(S::Pause) => vec![S::Run, S::NoteHot],
             Self::Wake if begun_with(S::CommitHot) => vec![S::KillMachine, S::CommitCold],
             Self::Wake => vec![S::KillMachine],
             // Recorded as cold: the machine is paused for good.
             Self::Sleep if begun_with(S::KillMachine) => vec![S::KillMachine],
             Self::Sleep => {
-                let mut steps = vec![S::RemoveCold];
+                let mut steps = Vec::new();
                 if begun_with(S::CommitCold) {
-                    steps.insert(0, S::CommitHot);
+                    steps.push(match before {
+                        State::Warm => S::NoteWarm,
+                        _ => S::CommitHot,
+                    });
                 }
+                // The guest first: nobody waits for the deletion.
                 if before == State::Hot && begun_with(S::Pause) {
                     steps.push(S::Run);
                 }
+                steps.push(S::RemoveCold);
                 steps
             }
             Self::Checkpoint | Self::Keep => {
@@ -325,7 +353,7 @@ impl PlanKind {
             // It has been paused since it was captured.
             Self::Rollback if before == State::Hot => vec![S::Run, S::RemoveAside],
             Self::Rollback => vec![S::RemoveAside],
-            Self::Thaw | Self::Destroy => Vec::new(),
+            Self::Thaw | Self::Cool | Self::Destroy => Vec::new(),
         }
     }
 }
@@ -348,6 +376,8 @@ impl Step {
             Self::Pause => "pause",
             Self::Greet => "greet",
             Self::Identify => "identify",
+            Self::Refresh => "refresh",
+            Self::AskTimers => "ask-timers",
             Self::SyncGuest => "sync-guest",
             Self::SaveCold => "save-cold",
             Self::SealCold => "seal-cold",
@@ -365,6 +395,8 @@ impl Step {
             Self::SwapDisk => "swap-disk",
             Self::RemoveAside => "remove-aside",
             Self::CommitHot => "commit-hot",
+            Self::NoteHot => "note-hot",
+            Self::NoteWarm => "note-warm",
             Self::CommitCold => "commit-cold",
             Self::CommitOff => "commit-off",
             Self::CommitDestroying => "commit-destroying",

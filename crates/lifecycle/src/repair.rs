@@ -34,6 +34,8 @@ pub struct SandboxFound<P> {
     pub process: Option<P>,
     /// Its cold image.
     pub cold: ColdFound,
+    /// Whether its machine was started before the host's last boot.
+    pub before_boot: bool,
 }
 
 /// What is known of a cold image without reading all of it.
@@ -96,6 +98,9 @@ pub enum Repair<P> {
 /// Told when a machine was gone at the start of the daemon.
 pub const REASON_GONE: &str =
     "the machine ended while the daemon was not running; it boots from its disk at the next start";
+/// Told when a machine was awake as the host went down.
+pub const REASON_HOST: &str = "the host went down before the machine was asleep, and its memory \
+    is lost; it boots from its disk at the next start";
 /// Told when a recorded cold image is not there.
 pub const REASON_NO_IMAGE: &str =
     "the sleeping memory is missing; it boots from its disk at the next start";
@@ -137,7 +142,10 @@ pub fn plan_repairs<P: Copy + PartialEq>(found: &Inventory<P>) -> Vec<Repair<P>>
             }
             State::Hot | State::Warm => {
                 if !taken_up.contains(&id) {
-                    let reason = REASON_GONE;
+                    let reason = match sandbox.before_boot {
+                        true => REASON_HOST,
+                        false => REASON_GONE,
+                    };
                     repairs.push(Repair::MarkOff {
                         sandbox: id.clone(),
                         reason,

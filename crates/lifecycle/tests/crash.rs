@@ -138,6 +138,8 @@ impl World {
             Step::SealSnapshot => self.snapshot = Files::Whole,
             Step::RemoveSnapshotDirectory => self.snapshot = Files::None,
             Step::CommitHot => self.record = Some(State::Hot),
+            Step::NoteHot => self.record = Some(State::Hot),
+            Step::NoteWarm => self.record = Some(State::Warm),
             Step::CommitCold => self.record = Some(State::Cold),
             Step::CommitOff => self.record = Some(State::Off),
             Step::CommitDestroying => self.record = Some(State::Destroying),
@@ -166,6 +168,8 @@ impl World {
             | Step::LinkColdMemory
             | Step::Greet
             | Step::Identify
+            | Step::Refresh
+            | Step::AskTimers
             | Step::SyncGuest => {}
         }
     }
@@ -202,6 +206,7 @@ impl World {
                                 Files::Partial => ColdFound::Damaged,
                                 Files::Whole => ColdFound::Kept,
                             },
+                            before_boot: false,
                         },
                     )
                 })
@@ -233,11 +238,11 @@ impl World {
         for repair in plan_repairs(&found) {
             match repair {
                 Repair::EndProcess(()) => self.apply(Step::KillMachine),
-                Repair::Adopt { .. } => {
-                    if self.record == Some(State::Hot) {
-                        self.apply(Step::Run);
-                    }
-                }
+                Repair::Adopt { .. } => match self.record {
+                    Some(State::Hot) => self.apply(Step::Run),
+                    Some(State::Warm) => self.apply(Step::Pause),
+                    _ => {}
+                },
                 Repair::MarkOff { .. } => self.record = Some(State::Off),
                 Repair::MarkFailed { .. } => self.record = Some(State::Failed),
                 Repair::RemoveCold(_) => self.apply(Step::RemoveCold),
@@ -286,6 +291,7 @@ fn beginnings(kind: PlanKind) -> &'static [State] {
         PlanKind::Sleep | PlanKind::Checkpoint | PlanKind::Fork | PlanKind::Keep => {
             &[State::Hot, State::Warm]
         }
+        PlanKind::Cool => &[State::Hot],
         PlanKind::Destroy | PlanKind::Rollback => &[
             State::Hot,
             State::Warm,

@@ -8,6 +8,7 @@ use bhatti_api::user::User;
 use bhatti_engine::view::{
     Descendant, ImageView, Member, SandboxView, SnapshotView, TreeView, UserView,
 };
+use bhatti_types::parent::Parent;
 use jiff::Timestamp;
 
 /// RFC 3339 with exactly three digits of a second, as in the store.
@@ -33,7 +34,10 @@ pub(crate) fn sandbox(view: SandboxView) -> Sandbox {
         labels: view.labels.into(),
         user: view.run_as,
         resumed_from: view.resumed_from.map(String::from),
-        forked_from: view.forked_from.map(String::from),
+        forked_from: match view.parent {
+            Some(Parent::Sandbox(id)) => Some(id.into()),
+            Some(Parent::Snapshot(_)) | None => None,
+        },
         created_by: view.user.into(),
         created_at: time(view.created_at),
         stopped_at: view.stopped_at.map(time),

@@ -278,6 +278,12 @@ impl Store {
         self.write(|txn| txn.sandbox_update(sandbox))
     }
 
+    /// [`Txn::sandbox_update`] on its own, without waiting for the disk: what is written outlives
+    /// this process, and a crash of the host only once something else was written durably.
+    pub fn sandbox_note(&self, sandbox: &SandboxRow) -> Result<(), StoreError> {
+        self.write_relaxed(|txn| txn.sandbox_update(sandbox))
+    }
+
     /// [`Txn::sandbox_delete`] on its own.
     pub fn sandbox_delete(&self, id: &SandboxId) -> Result<(), StoreError> {
         self.write(|txn| txn.sandbox_delete(id))

@@ -152,7 +152,17 @@ mod test {
 
     #[test]
     fn what_is_not_a_time_is_refused() {
-        for text in ["", "5", "s", "-1s", "1.5s", "367d", "1w", "Never", "99999999999999999999s"] {
+        for text in [
+            "",
+            "5",
+            "s",
+            "-1s",
+            "1.5s",
+            "367d",
+            "1w",
+            "Never",
+            "99999999999999999999s",
+        ] {
             assert!(text.parse::<IdleTime>().is_err(), "{text}");
         }
     }

@@ -2,188 +2,27 @@
 //!
 //! Requests come in over a channel and are done one after another; what the sandbox is goes out
 //! over a watch channel with a generation number. A command in a hot sandbox does not pass
-//! through here: its link is published with the view.
+//! through here: it takes a lease.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bhatti_guest::link::Link;
 use bhatti_lifecycle::decide::{Decision, Denied, Request, decide};
+use bhatti_lifecycle::idle::Idle;
 use bhatti_lifecycle::plan::PlanKind;
 use bhatti_lifecycle::state::State;
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::snapshot::SnapshotRow;
-use bhatti_types::id::{SandboxId, UserId};
-use bhatti_types::name::SandboxName;
-use bhatti_types::parent::Parent;
-use bhatti_types::state::Status;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument as _, Span};
 
 use super::directory::Directory;
-use super::fork::Forked;
-use super::work::{ForkPoint, Material, Work};
-use crate::context::Context;
+use super::handle::{Asked, Handle, Message, Published, QUEUE};
+use super::leases::Lease;
+use super::work::{Material, Work};
 use crate::error::Error;
-use crate::view::{RolledBackView, SandboxView};
-
-/// Requests that may wait for one sandbox. More are made to wait at the sender.
-const QUEUE: usize = 64;
-
-/// What a sandbox is, as published.
-#[derive(Debug, Clone)]
-pub(crate) struct Published {
-    /// Grows with every change.
-    pub(crate) generation: u64,
-    /// What is shown.
-    pub(crate) view: SandboxView,
-    /// The agent link while it is hot.
-    pub(crate) link: Option<Link>,
-}
-
-/// The way to a sandbox's task.
-#[derive(Debug, Clone)]
-pub(crate) struct Handle {
-    pub(crate) id: SandboxId,
-    pub(crate) user: UserId,
-    pub(crate) name: SandboxName,
-    requests: mpsc::Sender<Asked>,
-    published: watch::Receiver<Published>,
-}
-
-/// A message, and the span of who sent it: the work is done in the task, and shown under the
-/// request.
-struct Asked {
-    message: Message,
-    span: Span,
-}
-
-enum Message {
-    Wake(oneshot::Sender<Result<Link, Error>>),
-    Start {
-        force: bool,
-        reply: oneshot::Sender<Result<SandboxView, Error>>,
-    },
-    Stop(oneshot::Sender<Result<SandboxView, Error>>),
-    Checkpoint {
-        snapshot: Box<SnapshotRow>,
-        reply: oneshot::Sender<Result<SnapshotRow, Error>>,
-    },
-    Fork {
-        point: ForkPoint,
-        reply: oneshot::Sender<Result<Forked, Error>>,
-    },
-    Rollback {
-        to: Box<SnapshotRow>,
-        force: bool,
-        reply: oneshot::Sender<Result<RolledBackView, Error>>,
-    },
-    Destroy(oneshot::Sender<Result<(), Error>>),
-}
-
-impl Message {
-    /// A request to wake that nobody waits for. What changes the sandbox is done all the same.
-    fn is_orphan(&self) -> bool {
-        match self {
-            Self::Wake(reply) => reply.is_closed(),
-            Self::Start { .. }
-            | Self::Stop(_)
-            | Self::Checkpoint { .. }
-            | Self::Fork { .. }
-            | Self::Rollback { .. }
-            | Self::Destroy(_) => false,
-        }
-    }
-}
-
-impl Handle {
-    /// What the sandbox is now.
-    pub(crate) fn now(&self) -> Published {
-        self.published.borrow().clone()
-    }
-
-    /// What the sandbox is now, if it is `wanted`.
-    pub(crate) fn view_if(&self, wanted: impl Fn(&SandboxView) -> bool) -> Option<SandboxView> {
-        let now = self.published.borrow();
-        wanted(&now.view).then(|| now.view.clone())
-    }
-
-    /// Whether it is being destroyed.
-    pub(crate) fn is_going(&self) -> bool {
-        self.published.borrow().view.status == Status::Destroying
-    }
-
-    /// Waits until it is no longer being made; `None` if it is gone.
-    pub(crate) async fn made(&self) -> Option<SandboxView> {
-        let mut published = self.published.clone();
-        let made = published
-            .wait_for(|now| now.view.status != Status::Creating)
-            .await;
-        made.ok().map(|now| now.view.clone())
-    }
-
-    /// A link to the running guest, which is woken if need be.
-    pub(crate) async fn wake(&self) -> Result<Link, Error> {
-        if let Some(link) = self.now().link
-            && link.is_open()
-        {
-            return Ok(link);
-        }
-        self.ask(Message::Wake).await
-    }
-
-    pub(crate) async fn start(&self, force: bool) -> Result<SandboxView, Error> {
-        self.ask(|reply| Message::Start { force, reply }).await
-    }
-
-    pub(crate) async fn stop(&self) -> Result<SandboxView, Error> {
-        self.ask(Message::Stop).await
-    }
-
-    pub(crate) async fn checkpoint(&self, snapshot: SnapshotRow) -> Result<SnapshotRow, Error> {
-        let snapshot = Box::new(snapshot);
-        self.ask(|reply| Message::Checkpoint { snapshot, reply })
-            .await
-    }
-
-    pub(crate) async fn fork(&self, point: ForkPoint) -> Result<Forked, Error> {
-        self.ask(|reply| Message::Fork { point, reply }).await
-    }
-
-    pub(crate) async fn rollback(
-        &self,
-        to: SnapshotRow,
-        force: bool,
-    ) -> Result<RolledBackView, Error> {
-        let to = Box::new(to);
-        self.ask(|reply| Message::Rollback { to, force, reply })
-            .await
-    }
-
-    pub(crate) async fn destroy(&self) -> Result<(), Error> {
-        match self.ask(Message::Destroy).await {
-            // It went away while the request waited: that is what was asked for.
-            Err(Error::NotFound { .. }) => Ok(()),
-            other => other,
-        }
-    }
-
-    async fn ask<T>(
-        &self,
-        message: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Message,
-    ) -> Result<T, Error> {
-        let (reply, answer) = oneshot::channel();
-        let gone = || Error::NotFound {
-            kind: crate::error::Kind::Sandbox,
-            name: self.now().view.name.to_string(),
-        };
-        let asked = Asked {
-            message: message(reply),
-            span: Span::current(),
-        };
-        self.requests.send(asked).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
-    }
-}
+use crate::view::SandboxView;
 
 /// Whether the sandbox is still there after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,6 +39,10 @@ pub(crate) struct Actor {
     requests: mpsc::Receiver<Asked>,
     published: watch::Sender<Published>,
     directory: Arc<Directory>,
+    /// Idleness changes nothing before this.
+    pub(super) idle_not_before: Option<Instant>,
+    /// When its VMM's use of the processor began to be watched, and how much it was.
+    pub(super) cpu_watch: Option<(Instant, Duration)>,
 }
 
 impl Actor {
@@ -209,15 +52,16 @@ impl Actor {
         let first = Published {
             generation: 0,
             view: view(&work.row),
-            link: None,
+            policy: work.policy(),
+            paused_at: None,
         };
         let (published, receiver) = watch::channel(first);
         let handle = Handle {
             id: work.row.id.clone(),
             user: work.row.user.clone(),
-            name: work.row.name.clone(),
             requests: sender,
             published: receiver,
+            leases: work.leases.clone(),
         };
         Self {
             work,
@@ -225,6 +69,8 @@ impl Actor {
             requests,
             published,
             directory,
+            idle_not_before: None,
+            cpu_watch: None,
         }
     }
 
@@ -288,7 +134,12 @@ impl Actor {
 
     /// Does requests until the sandbox is destroyed or the engine lets go of it.
     pub(crate) async fn run(mut self) {
+        let mut policies = self.work.ctx.policies.watch();
+        let leases = self.work.leases.clone();
         loop {
+            // Before anything is looked at, so that no change is missed.
+            let changed = leases.changed();
+            let (idle, timer) = (self.idle(), self.timer());
             let machine = self.work.machine.clone();
             let ended = async {
                 match &machine {
@@ -308,6 +159,11 @@ impl Actor {
                         }
                     }
                 },
+                () = timer => self.timer_is_due().await,
+                () = at(idle) => self.is_idle(idle).await,
+                // What it waits for is looked at anew.
+                () = changed => continue,
+                _ = policies.changed() => {}
             }
             self.publish();
         }
@@ -320,18 +176,43 @@ impl Actor {
             return Life::GoesOn;
         }
         match message {
-            Message::Wake(reply) => {
-                let result = self.wake(Request::Wake).await;
+            Message::Wake {
+                what,
+                waiting,
+                reply,
+            } => {
+                let result = self.lease(&what).await;
+                drop(waiting);
+                let _ = reply.send(result);
+            }
+            Message::Start {
+                force,
+                wait,
+                waiting,
+                reply,
+            } => {
+                let result = self.wake(Request::Start { force }, wait).await;
+                self.publish();
+                drop(waiting);
+                let _ = reply.send(result.map(|()| view(&self.work.row)));
+            }
+            Message::Pause(reply) => {
+                let result = self.decided(Request::Pause, None).await;
+                self.publish();
+                let _ = reply.send(result.map(|()| view(&self.work.row)));
+            }
+            Message::Stop(reply) => {
+                let result = self.decided(Request::Stop, None).await;
+                self.publish();
+                let _ = reply.send(result.map(|()| view(&self.work.row)));
+            }
+            Message::Relieve(reply) => {
+                let result = self.relieve().await;
                 self.publish();
                 let _ = reply.send(result);
             }
-            Message::Start { force, reply } => {
-                let result = self.wake(Request::Start { force }).await;
-                self.publish();
-                let _ = reply.send(result.map(|_| view(&self.work.row)));
-            }
-            Message::Stop(reply) => {
-                let result = self.decided(Request::Stop).await;
+            Message::Edit { edit, reply } => {
+                let result = self.edit(*edit).await;
                 self.publish();
                 let _ = reply.send(result.map(|()| view(&self.work.row)));
             }
@@ -365,34 +246,55 @@ impl Actor {
         Life::GoesOn
     }
 
-    async fn wake(&mut self, request: Request) -> Result<Link, Error> {
-        self.decided(request).await?;
+    /// A lease of it, woken if need be.
+    async fn lease(&mut self, what: &str) -> Result<Lease, Error> {
+        self.wake(Request::Wake, None).await?;
+        self.publish();
+        self.work
+            .leases
+            .take(what)
+            .ok_or_else(|| Error::internal("the link of a hot sandbox broke at once"))
+    }
+
+    pub(super) async fn wake(
+        &mut self,
+        request: Request,
+        wait: Option<Duration>,
+    ) -> Result<(), Error> {
+        self.decided(request, wait).await?;
         // Hot already, but the link was lost: its agent, or an earlier daemon, broke it off.
         if !self.work.link.as_ref().is_some_and(Link::is_open) {
             self.work.relink().await?;
         }
-        self.work
-            .link
-            .clone()
-            .ok_or_else(|| Error::internal("a hot sandbox has no link"))
+        Ok(())
     }
 
-    async fn decided(&mut self, request: Request) -> Result<(), Error> {
+    /// Decides a request and does it; `wait` is how long to wait for room in the host's memory.
+    pub(super) async fn decided(
+        &mut self,
+        request: Request,
+        wait: Option<Duration>,
+    ) -> Result<(), Error> {
         let kind = match decide(self.work.state(), request) {
             Decision::Already => return Ok(()),
             Decision::Deny(denied) => return Err(self.denied(denied)),
             Decision::Accept(kind) => kind,
         };
-        match kind {
+        let _room = match kind {
             PlanKind::Boot | PlanKind::Wake => {
-                Context::admit_memory(self.work.row.memory)?;
+                self.work.ctx.refuse_if_going_down()?;
+                let memory = self.work.row.memory;
+                Some(self.work.ctx.admission.room(memory, wait).await?)
             }
-            PlanKind::Sleep => self.work.ctx.admit_disk(self.work.row.memory.bytes())?,
-            _ => {}
-        }
+            PlanKind::Sleep => {
+                self.work.ctx.admit_disk(self.work.row.memory.bytes())?;
+                None
+            }
+            _ => None,
+        };
         // While a plan takes the machine away nobody gets its link.
-        if kind == PlanKind::Sleep {
-            self.unpublish_link();
+        if matches!(kind, PlanKind::Sleep | PlanKind::Cool) {
+            self.work.leases.close();
         }
         let result = self.work.run(kind).await;
         if let Err(error) = &result {
@@ -432,10 +334,7 @@ impl Actor {
         }
     }
 
-    pub(super) async fn checkpoint(
-        &mut self,
-        snapshot: Box<SnapshotRow>,
-    ) -> Result<SnapshotRow, Error> {
+    async fn checkpoint(&mut self, snapshot: Box<SnapshotRow>) -> Result<SnapshotRow, Error> {
         let kind = match decide(self.work.state(), Request::Checkpoint) {
             Decision::Accept(kind) => kind,
             Decision::Deny(denied) => {
@@ -478,10 +377,10 @@ impl Actor {
 
     async fn destroy(&mut self) -> Result<(), Error> {
         // Its name is free from now on, and nobody gets its link.
+        self.work.leases.close();
         self.published.send_modify(|now| {
             now.generation += 1;
             (now.view.status, now.view.thermal) = State::Destroying.shown();
-            now.link = None;
         });
         self.work.run(PlanKind::Destroy).await
     }
@@ -511,6 +410,13 @@ impl Actor {
         }
     }
 
+    pub(super) fn refuse_if_going(&self) -> Result<(), Error> {
+        match self.work.state() {
+            State::Destroying => Err(self.denied(Denied::BeingDestroyed)),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn denied(&self, denied: Denied) -> Error {
         let name = &self.work.row.name;
         Error::Conflict {
@@ -528,22 +434,30 @@ impl Actor {
         }
     }
 
+    /// Shows what it is now, and lets leases be taken while it is hot.
     pub(super) fn publish(&self) {
-        let (view, link) = (view(&self.work.row), self.work.link.clone());
+        match &self.work.link {
+            Some(link) if self.work.state() == State::Hot => self.work.leases.open(link.clone()),
+            _ => self.work.leases.close(),
+        }
+        let (view, policy) = (view(&self.work.row), self.work.policy());
+        let paused_at = self.work.warm_since();
         self.published.send_modify(|now| {
             *now = Published {
                 generation: now.generation + 1,
                 view,
-                link,
+                policy,
+                paused_at,
             };
         });
     }
+}
 
-    pub(super) fn unpublish_link(&self) {
-        self.published.send_modify(|now| {
-            now.generation += 1;
-            now.link = None;
-        });
+/// Waits until idleness changes something.
+async fn at(idle: Idle) {
+    match idle {
+        Idle::Pause(at) | Idle::Sleep(at) => tokio::time::sleep_until(at.into()).await,
+        Idle::Stays(_) => std::future::pending().await,
     }
 }
 
@@ -573,11 +487,11 @@ pub(crate) fn view(row: &SandboxRow) -> SandboxView {
         labels: row.labels.clone(),
         run_as: row.run_as.clone(),
         resumed_from: row.resumed_from.clone(),
-        forked_from: match &row.parent {
-            Some(Parent::Sandbox(id)) => Some(id.clone()),
-            Some(Parent::Snapshot(_)) | None => None,
-        },
         created_at: row.created_at,
         stopped_at: row.stopped_at,
+        idle: row.idle,
+        used_at: row.used_at,
+        wake_at: row.wake_at,
+        parent: row.parent.clone(),
     }
 }

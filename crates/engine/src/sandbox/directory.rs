@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bhatti_types::id::{SandboxId, UserId};
 
-use super::actor::Handle;
+use super::handle::Handle;
 use crate::view::SandboxView;
 
 /// The ways to all sandboxes' tasks.
@@ -58,14 +58,17 @@ impl Directory {
         self.lock().handles.get(id).cloned()
     }
 
+    /// All of them, of all users.
+    pub(crate) fn all(&self) -> Vec<Handle> {
+        self.lock().handles.values().cloned().collect()
+    }
+
     /// A user's sandbox by name. One that is being destroyed no longer has its name.
     pub(crate) fn by_name(&self, user: &UserId, name: &str) -> Option<Handle> {
         self.lock()
             .handles
             .values()
-            .find(|handle| {
-                handle.user == *user && handle.name.as_str() == name && !handle.is_going()
-            })
+            .find(|handle| handle.user == *user && handle.is_named(name) && !handle.is_going())
             .cloned()
     }
 
@@ -74,7 +77,7 @@ impl Directory {
         self.by_name(user, key).or_else(|| {
             let inner = self.lock();
             let found = inner.handles.values().find(|handle| {
-                handle.user == *user && (handle.id.as_str() == key || handle.name.as_str() == key)
+                handle.user == *user && (handle.id.as_str() == key || handle.is_named(key))
             });
             found.cloned()
         })

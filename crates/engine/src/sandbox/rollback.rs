@@ -11,7 +11,6 @@ use jiff::Timestamp;
 
 use super::actor::{Actor, view};
 use super::work::{Material, Saved, Trust};
-use crate::context::Context;
 use crate::error::Error;
 use crate::rollback::{KEPT, kept_name};
 use crate::view::RolledBackView;
@@ -42,11 +41,15 @@ impl Actor {
             Decision::Deny(denied) => return Err(self.denied(denied)),
             Decision::Already => return Err(Error::internal("a rollback is never done already")),
         }
-        if !state.has_machine() {
-            Context::admit_memory(self.work.row.memory)?;
-        }
+        let ctx = self.work.ctx.clone();
+        ctx.refuse_if_going_down()?;
+        let _room = if state.has_machine() {
+            None
+        } else {
+            Some(ctx.admission.room(self.work.row.memory, None).await?)
+        };
         // Nobody gets its link from now on: what is done over it would be undone.
-        self.unpublish_link();
+        self.work.leases.close();
         let kept = match state {
             State::Hot | State::Warm | State::Cold => Some(self.keep(&to.name).await?),
             State::Creating | State::Off | State::Failed | State::Destroying => None,

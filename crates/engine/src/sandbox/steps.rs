@@ -7,6 +7,7 @@ use bhatti_guest::link::{Greeting, Link};
 use bhatti_image::kit::KitId;
 use bhatti_lifecycle::plan::{PlanKind, Step};
 use bhatti_lifecycle::state::State;
+use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::snapshot::SnapshotStatus;
 use bhatti_types::id::hex;
 use bhatti_vmm::machine::{Accelerator, MachineSpec};
@@ -63,6 +64,8 @@ impl Work {
             Step::Pause => self.pause().await,
             Step::Greet => self.greet(plan).await,
             Step::Identify => self.identify(plan).await,
+            Step::Refresh => self.refresh().await,
+            Step::AskTimers => Ok(()),
             Step::SyncGuest => {
                 self.sync_guest().await;
                 Ok(())
@@ -83,6 +86,8 @@ impl Work {
             Step::SwapDisk => self.swap_disk().await,
             Step::RemoveAside => self.remove_aside().await,
             Step::CommitHot => self.commit(State::Hot).await,
+            Step::NoteHot => self.note(State::Hot).await,
+            Step::NoteWarm => self.note(State::Warm).await,
             Step::CommitCold => self.commit(State::Cold).await,
             Step::CommitOff => self.commit(State::Off).await,
             Step::CommitDestroying => self.commit(State::Destroying).await,
@@ -121,14 +126,16 @@ impl Work {
             accelerator,
             state,
         };
+        let turn = self.ctx.admission.turn().await?;
         self.machine = Some(self.ctx.vmm.launch(&spec).await?);
+        drop(turn);
         Ok(())
     }
 
     /// Ends the VMM: the one that is known, or one that an earlier daemon could not take up.
     async fn kill_machine(&mut self, plan: PlanKind) -> Result<(), Error> {
         self.link = None;
-        self.paused_at = None;
+        (self.paused_at, self.warm_since) = (None, None);
         if let Some(machine) = self.machine.clone() {
             machine.kill().await?;
         } else {
@@ -169,27 +176,26 @@ impl Work {
         }
         self.machine()?.resume().await?;
         self.note_stall();
-        if captured {
-            self.set_clock().await;
+        if let (true, Some(link)) = (captured || plan == PlanKind::Sleep, &self.link) {
+            set_clock(link).await;
         }
         Ok(())
     }
 
-    /// Sets the clock of a guest that goes on: it has stood still as long as its vCPUs. No reason
-    /// to fail what was done.
-    async fn set_clock(&self) {
-        let Some(link) = &self.link else { return };
-        let set = match unix_nanos() {
-            Ok(now) => link.set_clock(now, CLOCK_LIMIT).await.map_err(Error::from),
-            Err(error) => Err(error),
+    /// Has a guest that stood still go on as it was: with the right time, and a link that works.
+    async fn refresh(&mut self) -> Result<(), Error> {
+        let answers = match &self.link {
+            Some(link) if link.is_open() => {
+                let now = unix_nanos()?;
+                link.set_clock(now, CLOCK_LIMIT).await.is_ok()
+            }
+            _ => false,
         };
-        if let Err(error) = set {
-            tracing::warn!(
-                sandbox = %self.row.id,
-                error = &error as &dyn std::error::Error,
-                "the guest's clock is behind by as long as it stood still"
-            );
+        if answers {
+            return Ok(());
         }
+        self.greet(PlanKind::Thaw).await?;
+        self.identify(PlanKind::Thaw).await
     }
 
     fn note_stall(&mut self) {
@@ -289,26 +295,61 @@ impl Work {
                 .map_err(Error::internal)?
                 .map_err(Error::internal)?;
         }
-        let mut row = self.row.clone();
-        (row.status, row.thermal) = state.shown();
-        if state == State::Hot {
-            let process = self.machine()?.process();
-            row.machine =
-                Some(serde_json::to_string(&MachineRecord { process }).map_err(Error::internal)?);
-            row.reason = None;
-            row.stopped_at = None;
-        } else {
-            row.machine = None;
-            if matches!(state, State::Cold | State::Off) {
-                row.stopped_at = Some(Timestamp::now());
-            }
-        }
+        let row = self.recorded(state)?;
         let written = row.clone();
         self.ctx
             .db(move |store| store.sandbox_update(&written))
             .await?;
-        self.row = row;
+        self.record(row);
         Ok(())
+    }
+
+    /// Records a state of which nothing depends but what is shown: it outlives the daemon, and
+    /// the host only if something is committed later.
+    pub(crate) async fn note(&mut self, state: State) -> Result<(), Error> {
+        let row = self.recorded(state)?;
+        let written = row.clone();
+        self.ctx
+            .db(move |store| store.sandbox_note(&written))
+            .await?;
+        self.record(row);
+        Ok(())
+    }
+
+    fn recorded(&self, state: State) -> Result<SandboxRow, Error> {
+        let mut row = self.row.clone();
+        (row.status, row.thermal) = state.shown();
+        match state {
+            State::Hot | State::Warm => {
+                let record = MachineRecord {
+                    process: self.machine()?.process(),
+                    boot: Some(self.ctx.boot.clone()),
+                };
+                row.machine = Some(serde_json::to_string(&record).map_err(Error::internal)?);
+                row.reason = None;
+                row.stopped_at = None;
+            }
+            State::Cold | State::Off => {
+                row.machine = None;
+                row.stopped_at = Some(Timestamp::now());
+            }
+            State::Creating | State::Failed | State::Destroying => row.machine = None,
+        }
+        if state == State::Hot {
+            row.wake_at = None;
+        } else {
+            let (_, last_used) = self.leases.usage();
+            row.used_at = Timestamp::now().checked_sub(last_used.elapsed()).ok();
+        }
+        Ok(row)
+    }
+
+    fn record(&mut self, row: SandboxRow) {
+        self.row = row;
+        self.warm_since = match self.state() {
+            State::Warm => self.warm_since.or_else(|| Some(Instant::now())),
+            _ => None,
+        };
     }
 
     async fn commit_snapshot(&mut self) -> Result<(), Error> {
@@ -341,6 +382,21 @@ impl Work {
                 Err(no_snapshot())
             }
         }
+    }
+}
+
+/// Sets the clock of a guest that goes on: it has stood still as long as its vCPUs. No reason to
+/// fail what was done.
+pub(super) async fn set_clock(link: &Link) {
+    let set = match unix_nanos() {
+        Ok(now) => link.set_clock(now, CLOCK_LIMIT).await.map_err(Error::from),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = set {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "a guest's clock is behind by as long as it stood still"
+        );
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bhatti_guest::link::Link;
 use bhatti_host::process::ProcessId;
 use bhatti_image::image::Image;
+use bhatti_lifecycle::idle::IdlePolicy;
 use bhatti_lifecycle::plan::{PlanKind, Step};
 use bhatti_lifecycle::state::State;
 use bhatti_store::journal::{OpId, Phase};
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
+use super::leases::Leases;
 use crate::context::Context;
 use crate::error::Error;
 use crate::fault::Moment;
@@ -75,17 +77,26 @@ pub(crate) struct Work {
     pub(crate) machine: Option<Arc<dyn Machine>>,
     pub(crate) link: Option<Link>,
     pub(crate) material: Material,
-    /// When the vCPUs were paused, while they are.
+    /// Who uses it.
+    pub(crate) leases: Arc<Leases>,
+    /// When the vCPUs were paused for a checkpoint, while they are.
     pub(super) paused_at: Option<Instant>,
+    /// When the vCPUs were paused for idleness or by hand, while they are.
+    pub(super) warm_since: Option<Instant>,
+    /// vCPUs were let go on in the middle of a plan, because the machine was asked for.
+    went_on: bool,
     /// A new disk being made durable while the machine boots.
     pub(super) disk_sync: Option<JoinHandle<std::io::Result<()>>>,
 }
 
 /// What is stored to find a machine again: the `machine` column.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct MachineRecord {
     /// Its process.
     pub(crate) process: ProcessId,
+    /// The host's boot in which it was started; a pid says nothing about another boot.
+    #[serde(default)]
+    pub(crate) boot: Option<String>,
 }
 
 impl Work {
@@ -94,15 +105,35 @@ impl Work {
         row: SandboxRow,
         machine: Option<Arc<dyn Machine>>,
     ) -> Self {
+        let is_warm = State::from_shown(row.status, row.thermal) == State::Warm;
         Self {
             ctx,
             row,
             machine,
             link: None,
             material: Material::None,
+            leases: Leases::new(),
             paused_at: None,
+            warm_since: is_warm.then(Instant::now),
+            went_on: false,
             disk_sync: None,
         }
+    }
+
+    /// What holds for it when it is idle.
+    pub(crate) fn policy(&self) -> IdlePolicy {
+        self.ctx.policies.of(&self.row.user, self.row.idle)
+    }
+
+    /// When it became warm, while it is.
+    pub(crate) fn warm_since(&self) -> Option<Instant> {
+        self.warm_since.filter(|_| self.state() == State::Warm)
+    }
+
+    /// What its VMM has used of the processor, if that can be told.
+    pub(super) fn cpu_time(&self) -> Option<Duration> {
+        let process = self.machine.as_ref()?.process();
+        bhatti_host::process::cpu_time(process).ok()
     }
 
     /// Its recorded state.
@@ -140,7 +171,18 @@ impl Work {
         let mut begun = 0;
         for (index, step) in kind.steps().iter().enumerate() {
             begun = index + 1;
-            let result = self.take(&op, kind, index, *step).await;
+            let result = match kind {
+                PlanKind::Sleep => self.take_unless_wanted(&op, index, *step).await,
+                _ => self.take(&op, kind, index, *step).await,
+            };
+            if let Err(Error::Woken) = result {
+                tracing::info!(
+                    step = step.as_str(),
+                    "it was asked for, and does not go to sleep"
+                );
+                failure = Some(Error::Woken);
+                break;
+            }
             if let Err(error) = result {
                 tracing::warn!(
                     step = step.as_str(),
@@ -165,6 +207,15 @@ impl Work {
                 }
             }
         }
+        if std::mem::take(&mut self.went_on)
+            && self.state() == State::Warm
+            && let Err(error) = self.note(State::Hot).await
+        {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "that it runs was not recorded"
+            );
+        }
         // What was done is done: an entry that stays open is only told about at the next start.
         if let Err(error) = self.ctx.db(move |store| store.journal_close(&op)).await {
             tracing::error!(
@@ -185,6 +236,7 @@ impl Work {
             PlanKind::Boot
             | PlanKind::Wake
             | PlanKind::Thaw
+            | PlanKind::Cool
             | PlanKind::Sleep
             | PlanKind::Fork
             | PlanKind::ForkCold
@@ -197,6 +249,52 @@ impl Work {
                 "a record was left"
             );
         }
+    }
+
+    /// Takes a step of going to sleep, or breaks off because a request wants the machine: then
+    /// its vCPUs go on at once, whatever is still being written.
+    async fn take_unless_wanted(
+        &mut self,
+        op: &OpId,
+        index: usize,
+        step: Step,
+    ) -> Result<(), Error> {
+        // The image holds from the commit on. Waking from it is no matter of waiting for a disk.
+        let holds = matches!(step, Step::CommitCold | Step::KillMachine);
+        if holds || self.ctx.is_going_down() {
+            return self.take(op, PlanKind::Sleep, index, step).await;
+        }
+        let (leases, machine, link) =
+            (self.leases.clone(), self.machine.clone(), self.link.clone());
+        if leases.is_wanted() {
+            return Err(Error::Woken);
+        }
+        let mut went_on = false;
+        {
+            let taking = self.take(op, PlanKind::Sleep, index, step);
+            tokio::pin!(taking);
+            tokio::select! {
+                biased;
+                result = &mut taking => return result,
+                () = leases.wanted() => {}
+            }
+            if matches!(step, Step::SaveCold | Step::SealCold) {
+                if let Some(machine) = &machine {
+                    went_on = machine.resume().await.is_ok();
+                }
+                if went_on && let Some(link) = link.filter(Link::is_open) {
+                    super::steps::set_clock(&link).await;
+                    leases.open(link);
+                }
+                // It must write no more when its files are deleted.
+                let _ = taking.await;
+            } else if step == Step::Pause {
+                let _ = taking.await;
+            }
+            // The others wait for the guest, which is not to be waited for.
+        }
+        self.went_on |= went_on;
+        Err(Error::Woken)
     }
 
     async fn take(

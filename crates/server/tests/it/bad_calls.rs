@@ -256,7 +256,10 @@ async fn wrong_paths_and_methods() {
         body("POST /sandboxes/nosuch/fork", r#"{"name": "a b"}"#),
         body("POST /sandboxes/nosuch/rollback", ""),
         body("POST /sandboxes/nosuch/rollback", r#"{"to": ""}"#),
-        body("POST /sandboxes/nosuch/rollback", r#"{"to": "pre", "keep": false}"#),
+        body(
+            "POST /sandboxes/nosuch/rollback",
+            r#"{"to": "pre", "keep": false}"#,
+        ),
         body("POST /sandboxes/nosuch/rollback", r#"{"to": "pre"}"#),
         body("POST /sandboxes", r#"{"from": "nosuch"}"#),
         body("POST /sandboxes", r#"{"from": "nosuch", "memory_mb": 512}"#),
