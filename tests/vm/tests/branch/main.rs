@@ -1,0 +1,7 @@
+//! Forks, rollbacks and the tree, with real guests.
+
+#![expect(clippy::panic, reason = "helpers of tests fail their test")]
+
+mod forks;
+mod refusal;
+mod rollbacks;
