@@ -5,6 +5,7 @@
 pub mod error;
 pub mod exec;
 pub mod host;
+pub mod idle;
 pub mod image;
 pub mod openapi;
 pub mod routes;

@@ -11,7 +11,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, Secur
 use utoipa::openapi::{Content, ContentBuilder, InfoBuilder, Ref, RefOr, Required, Schema};
 
 use crate::routes::{Auth, EXISTING_HEADER, Method, NDJSON, Operation, ROUTES, Route};
-use crate::{error, exec, host, image, sandbox, snapshot, tree, user};
+use crate::{error, exec, host, idle, image, sandbox, snapshot, tree, user};
 
 /// Generation of the contract, told by `GET /version`.
 pub const API_VERSION: &str = "1";
@@ -28,6 +28,13 @@ const TOKEN_SCHEME: &str = "token";
     exec::ExecResult,
     host::Health,
     host::Version,
+    idle::Awake,
+    idle::EditSandbox,
+    idle::EditUser,
+    idle::Idle,
+    idle::Lease,
+    idle::SleepAll,
+    idle::SleptAll,
     image::Image,
     sandbox::CreateSandbox,
     sandbox::ForkSandbox,
@@ -120,6 +127,26 @@ fn describe(operation: Operation) -> Description {
             "One sandbox, by id or name",
             None,
             vec![ok(Body::One("Sandbox"))],
+        ),
+        Operation::SandboxEdit => of(
+            "Changes what is set for a sandbox",
+            Some("EditSandbox"),
+            vec![ok(Body::One("Sandbox"))],
+        ),
+        Operation::SandboxPause => of(
+            "Pauses a sandbox's vCPUs; the next request lets them go on",
+            None,
+            vec![ok(Body::One("Sandbox"))],
+        ),
+        Operation::UserEdit => of(
+            "Changes what a user's sandboxes do when idle",
+            Some("EditUser"),
+            vec![ok(Body::One("User"))],
+        ),
+        Operation::SleepAll => of(
+            "Puts all machines to disk, before the host goes down",
+            Some("SleepAll"),
+            vec![ok(Body::One("SleptAll"))],
         ),
         Operation::SandboxDestroy => of(
             "Takes a sandbox away",
@@ -270,6 +297,7 @@ fn path_item(route: &Route) -> PathItem {
     let method = match route.method {
         Method::Get => HttpMethod::Get,
         Method::Post => HttpMethod::Post,
+        Method::Patch => HttpMethod::Patch,
         Method::Delete => HttpMethod::Delete,
     };
     PathItem::new(method, operation)
@@ -283,6 +311,7 @@ fn body_may_be_missing(operation: Operation) -> bool {
             | Operation::SandboxStart
             | Operation::SandboxFork
             | Operation::SnapshotResume
+            | Operation::SleepAll
     )
 }
 

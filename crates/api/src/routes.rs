@@ -8,6 +8,8 @@ pub enum Method {
     Get,
     /// Makes or does.
     Post,
+    /// Changes.
+    Patch,
     /// Takes away.
     Delete,
 }
@@ -18,6 +20,7 @@ impl Method {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Patch => "PATCH",
             Self::Delete => "DELETE",
         }
     }
@@ -59,7 +62,9 @@ pub enum Operation {
     SandboxList,
     SandboxCreate,
     SandboxGet,
+    SandboxEdit,
     SandboxDestroy,
+    SandboxPause,
     SandboxStop,
     SandboxStart,
     SandboxExec,
@@ -77,8 +82,10 @@ pub enum Operation {
     UserList,
     UserCreate,
     UserGet,
+    UserEdit,
     UserDelete,
     UserRotateKey,
+    SleepAll,
 }
 
 /// One row of the table.
@@ -114,7 +121,7 @@ const fn route(
 
 use Auth::{Admin, Nobody, User};
 use LimitClass::{Create, Exec, Free, Other};
-use Method::{Delete, Get, Post};
+use Method::{Delete, Get, Patch, Post};
 
 /// All routes of the API.
 #[rustfmt::skip]
@@ -125,6 +132,8 @@ pub const ROUTES: &[Route] = &[
     route(Post, "/sandboxes", User, Create, Operation::SandboxCreate),
     route(Get, "/sandboxes/{id}", User, Other, Operation::SandboxGet),
     route(Delete, "/sandboxes/{id}", User, Other, Operation::SandboxDestroy),
+    route(Patch, "/sandboxes/{id}", User, Other, Operation::SandboxEdit),
+    route(Post, "/sandboxes/{id}/pause", User, Other, Operation::SandboxPause),
     route(Post, "/sandboxes/{id}/stop", User, Other, Operation::SandboxStop),
     route(Post, "/sandboxes/{id}/start", User, Other, Operation::SandboxStart),
     route(Post, "/sandboxes/{id}/exec", User, Exec, Operation::SandboxExec),
@@ -142,8 +151,10 @@ pub const ROUTES: &[Route] = &[
     route(Get, "/users", Admin, Other, Operation::UserList),
     route(Post, "/users", Admin, Other, Operation::UserCreate),
     route(Get, "/users/{name}", Admin, Other, Operation::UserGet),
+    route(Patch, "/users/{name}", Admin, Other, Operation::UserEdit),
     route(Delete, "/users/{name}", Admin, Other, Operation::UserDelete),
     route(Post, "/users/{name}/rotate-key", Admin, Other, Operation::UserRotateKey),
+    route(Post, "/sleep", Admin, Other, Operation::SleepAll),
 ];
 
 /// Header of a create's answer that says the sandbox was there already (`true`).

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::idle::Idle;
+
 /// `POST /sandboxes`. Everything may be left out. Unknown fields are refused with 400, so that a
 /// feature this daemon lacks is not silently dropped.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -14,7 +16,7 @@ pub struct CreateSandbox {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The sandbox it is a copy of, by name or id: the copy goes on from this instant of it, and
-    /// has all of its settings, so that nothing but a name may be given besides.
+    /// has all of its settings, so that nothing but a name and `wait_sec` may be given besides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// Image, `base` if missing.
@@ -36,6 +38,24 @@ pub struct CreateSandbox {
     /// User that commands run as, in place of the image's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// Whether it is kept hot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_hot: Option<bool>,
+    /// Time without use until it is paused, such as `30s` or `never`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_pause: Option<String>,
+    /// Time from the pause until it goes to disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_cold: Option<String>,
+    /// Share of a core, in per cent, above which it counts as used; 0 for never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub busy_cpu: Option<u8>,
+    /// Whether it is woken for timers of its guest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wake_timers: Option<bool>,
+    /// How long to wait for room in the host's memory, in seconds, before giving up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait_sec: Option<u64>,
 }
 
 /// One sandbox as shown.
@@ -83,6 +103,12 @@ pub struct Sandbox {
     /// Id of the sandbox it was forked from, which may be gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forked_from: Option<String>,
+    /// Whether it is kept hot.
+    #[serde(default)]
+    pub keep_hot: bool,
+    /// Why it is awake, and when it will not be; in answers about this one sandbox.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Idle>,
     /// Id of the user it belongs to.
     pub created_by: String,
     /// When it was made, RFC 3339.
@@ -113,6 +139,9 @@ pub struct SandboxLine {
 pub struct StartSandbox {
     /// Give up the sleeping memory and boot from the disk.
     pub force: bool,
+    /// How long to wait for room in the host's memory, in seconds, before giving up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait_sec: Option<u64>,
 }
 
 /// `POST /sandboxes/{id}/fork`. Everything may be left out.
@@ -126,6 +155,9 @@ pub struct ForkSandbox {
     /// How many copies, from 1 to 100; 1 if missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
+    /// How long to wait for room in the host's memory, in seconds, before giving up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait_sec: Option<u64>,
 }
 
 /// `POST /sandboxes/{id}/rollback`.

@@ -6,13 +6,16 @@ use crate::commands::completion::CompletionArgs;
 use crate::commands::config::ConfigCommand;
 use crate::commands::create::CreateArgs;
 use crate::commands::destroy::DestroyArgs;
+use crate::commands::edit::EditArgs;
 use crate::commands::exec::ExecArgs;
 use crate::commands::fork::ForkArgs;
 use crate::commands::image::ImageCommand;
 use crate::commands::inspect::InspectArgs;
 use crate::commands::list::ListArgs;
+use crate::commands::pause::PauseArgs;
 use crate::commands::rollback::RollbackArgs;
 use crate::commands::serve::ServeArgs;
+use crate::commands::sleep::SleepArgs;
 use crate::commands::snapshot::SnapshotCommand;
 use crate::commands::start::StartArgs;
 use crate::commands::stop::StopArgs;
@@ -97,9 +100,16 @@ pub(crate) enum Command {
     /// Show one sandbox
     #[command(visible_alias = "info")]
     Inspect(InspectArgs),
+    /// Change what is set for a sandbox
+    Edit(EditArgs),
+    /// Pause a sandbox's vCPUs; the next request lets them go on
+    Pause(PauseArgs),
     /// Put a sandbox to disk, memory and all
     Stop(StopArgs),
-    /// Wake a stopped sandbox
+    /// Put a sandbox, or all of them, to disk, memory and all
+    Sleep(SleepArgs),
+    /// Wake a sandbox that is paused, asleep or off
+    #[command(visible_alias = "wake")]
     Start(StartArgs),
     /// Take a sandbox away for good
     #[command(visible_alias = "rm")]

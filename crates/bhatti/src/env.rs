@@ -19,6 +19,12 @@ pub(crate) const QEMU: &str = "BHATTI_QEMU";
 pub(crate) const LOG_LEVEL: &str = "BHATTI_LOG_LEVEL";
 /// Whether the daemon limits request rates.
 pub(crate) const RATE_LIMIT: &str = "BHATTI_RATE_LIMIT";
+/// Until an idle sandbox is paused.
+pub(crate) const IDLE_PAUSE: &str = "BHATTI_IDLE_PAUSE";
+/// Until a paused sandbox goes to disk.
+pub(crate) const IDLE_COLD: &str = "BHATTI_IDLE_COLD";
+/// How long a request waits for a sandbox to wake.
+pub(crate) const WAKE_LIMIT: &str = "BHATTI_WAKE_LIMIT";
 /// One configuration file in place of the two.
 pub(crate) const CONFIG: &str = "BHATTI_CONFIG";
 /// The host's configuration file in place of the usual one.
@@ -75,6 +81,18 @@ pub(crate) const VARIABLES: &[Variable] = &[
     Variable {
         name: RATE_LIMIT,
         help: "request limits of `bhatti serve`, over `rate_limit`",
+    },
+    Variable {
+        name: IDLE_PAUSE,
+        help: "time until an idle sandbox is paused, over `idle_pause`",
+    },
+    Variable {
+        name: IDLE_COLD,
+        help: "time until a paused sandbox goes to disk, over `idle_cold`",
+    },
+    Variable {
+        name: WAKE_LIMIT,
+        help: "time a request waits for a sandbox to wake, over `wake_limit`",
     },
     Variable {
         name: CONFIG,

@@ -9,8 +9,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::args::{Cli, Command};
 use crate::commands::{
-    completion, config, create, destroy, exec, fork, image, inspect, list, rollback, serve, setup,
-    snapshot, start, stop, tree, user, version,
+    completion, config, create, destroy, edit, exec, fork, image, inspect, list, pause, rollback,
+    serve, setup, sleep, snapshot, start, stop, tree, user, version,
 };
 use crate::config::environment::Environment;
 use crate::config::load::{Config, Presence, load};
@@ -115,7 +115,10 @@ async fn command(command: Command, context: &Context) -> Result<ExitCode, Failur
         Command::Create(args) => create::run(args, context).await?,
         Command::List(args) => list::run(args, context).await?,
         Command::Inspect(args) => inspect::run(args, context).await?,
+        Command::Edit(args) => edit::run(args, context).await?,
+        Command::Pause(args) => pause::run(args, context).await?,
         Command::Stop(args) => stop::run(args, context).await?,
+        Command::Sleep(args) => sleep::run(args, context).await?,
         Command::Start(args) => start::run(args, context).await?,
         Command::Destroy(args) => destroy::run(args, context).await?,
         Command::Exec(args) => return exec::run(args, context).await,

@@ -83,7 +83,19 @@ impl Call {
         }
     }
 
-    /// A call that makes or changes something.
+    /// A call that changes something.
+    pub(crate) fn patch<T: Serialize>(
+        path: impl Into<String>,
+        what: &'static str,
+        body: &T,
+    ) -> Self {
+        Self {
+            method: Method::PATCH,
+            ..Self::post(path, what, body)
+        }
+    }
+
+    /// A call that makes or does something.
     pub(crate) fn post<T: Serialize>(
         path: impl Into<String>,
         what: &'static str,

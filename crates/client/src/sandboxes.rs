@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bhatti_api::exec::{DEFAULT_TIMEOUT_SEC, ExecDetached, ExecRequest, ExecResult};
+use bhatti_api::idle::EditSandbox;
 use bhatti_api::sandbox::{
     CreateSandbox, ForkSandbox, RollbackSandbox, RolledBack, Sandbox, SandboxLine, StartSandbox,
     StatusBody,
@@ -65,6 +66,23 @@ impl Client {
         let path = format!("/sandboxes/{}", segment(sandbox));
         self.fetch(Call::delete(path, "DELETE /sandboxes/{id}"))
             .await
+    }
+
+    /// Changes what is set for a sandbox.
+    pub async fn sandbox_edit(&self, sandbox: &str, edit: &EditSandbox) -> Result<Sandbox, Error> {
+        let path = format!("/sandboxes/{}", segment(sandbox));
+        self.fetch(Call::patch(path, "PATCH /sandboxes/{id}", edit))
+            .await
+    }
+
+    /// Pauses a sandbox's vCPUs.
+    pub async fn sandbox_pause(&self, sandbox: &str) -> Result<Sandbox, Error> {
+        let path = format!("/sandboxes/{}/pause", segment(sandbox));
+        self.fetch(Call {
+            body: None,
+            ..Call::post(path, "POST /sandboxes/{id}/pause", &())
+        })
+        .await
     }
 
     /// Puts a sandbox to disk, memory and all.

@@ -1,5 +1,6 @@
 //! Calls about users, for the administrator of the host.
 
+use bhatti_api::idle::EditUser;
 use bhatti_api::sandbox::StatusBody;
 use bhatti_api::user::{CreateUser, CreatedUser, RotatedKey, User};
 
@@ -21,6 +22,13 @@ impl Client {
     pub async fn user_get(&self, name: &str) -> Result<User, Error> {
         let path = format!("/users/{}", segment(name));
         self.fetch(Call::get(path, "GET /users/{name}")).await
+    }
+
+    /// Changes what a user's sandboxes do when idle.
+    pub async fn user_edit(&self, name: &str, edit: &EditUser) -> Result<User, Error> {
+        let path = format!("/users/{}", segment(name));
+        self.fetch(Call::patch(path, "PATCH /users/{name}", edit))
+            .await
     }
 
     /// Deletes a user that has nothing left.

@@ -128,7 +128,8 @@ impl Admission {
                 free >> 20
             ),
             hint: Some(
-                "stop a sandbox, ask for less `--memory`, or wait for room with `--wait`".to_owned(),
+                "stop a sandbox, ask for less `--memory`, or wait for room with `--wait`"
+                    .to_owned(),
             ),
         })
     }
@@ -228,7 +229,10 @@ mod test {
         let two = MemoryMb::new(2048).unwrap();
         let first = admission.room(two, None).await.unwrap();
         let refused = admission.room(two, None).await.unwrap_err();
-        assert!(refused.to_string().contains("1792 MB are free"), "{refused}");
+        assert!(
+            refused.to_string().contains("1792 MB are free"),
+            "{refused}"
+        );
         drop(first);
         admission.room(two, None).await.unwrap();
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bhatti_lifecycle::idle::IdlePolicy;
+pub use bhatti_lifecycle::idle::IdlePolicy;
 
 use crate::fault::{Faults, NoFaults};
 

@@ -35,7 +35,9 @@ use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::layout::Layout;
 use crate::policies::Policies;
-use crate::request::{Caller, Copies, EditSandbox, IdleEdit, NewExec, NewSandbox, NewUser, Role};
+use crate::request::{
+    Caller, Copies, EditSandbox, IdleEdit, NewCopies, NewExec, NewSandbox, NewUser, Role,
+};
 use crate::sandbox::actor::Actor;
 use crate::sandbox::directory::Directory;
 use crate::sandbox::handle::Handle;
@@ -243,7 +245,12 @@ impl Engine {
 
     async fn create(&self, caller: &Caller, new: NewSandbox) -> Result<SandboxView, Error> {
         if let Some(from) = new.from {
-            let mut copies = self.fork(caller, &from, new.name, Copies::ONE).await?;
+            let one = NewCopies {
+                name: new.name,
+                count: Copies::ONE,
+                wait: new.wait,
+            };
+            let mut copies = self.fork(caller, &from, one).await?;
             return copies
                 .pop()
                 .ok_or_else(|| Error::internal("a fork without a copy"));

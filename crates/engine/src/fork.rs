@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 use crate::context::Context;
 use crate::engine::{Engine, limits};
 use crate::error::{Error, Kind};
-use crate::request::{Caller, Copies};
+use crate::request::{Caller, Copies, NewCopies};
 use crate::sandbox::actor::Actor;
 use crate::sandbox::handle::Handle;
 use crate::sandbox::work::{ForkPoint, Material, Saved, Work};
@@ -51,17 +51,16 @@ enum Outcome {
 
 impl Engine {
     /// Makes copies of a sandbox that go on from one instant of it, in the order of their names:
-    /// `name`, or `name-1`, `name-2` and so on if there are several. The source goes on, and one
+    /// the given one, or with `-1`, `-2` and so on after it if there are several. The source goes on, and one
     /// that is paused or sleeps stays so.
     pub async fn sandbox_fork(
         &self,
         caller: &Caller,
         key: &str,
-        name: Option<SandboxName>,
-        copies: Copies,
+        new: NewCopies,
     ) -> Result<Vec<SandboxView>, Error> {
         let (engine, caller, key) = (self.clone(), caller.clone(), key.to_owned());
-        self.owned(async move { engine.fork(&caller, &key, name, copies).await })
+        self.owned(async move { engine.fork(&caller, &key, new).await })
             .await
     }
 
@@ -70,20 +69,19 @@ impl Engine {
         &self,
         caller: &Caller,
         key: &str,
-        name: Option<SandboxName>,
-        copies: Copies,
+        new: NewCopies,
     ) -> Result<Vec<SandboxView>, Error> {
         let source = self.find(caller, key)?;
         let row = self.source_row(&source).await?;
-        let names = copy_names(&row.name, name.as_ref(), copies)?;
+        let names = copy_names(&row.name, new.name.as_ref(), new.count)?;
         let user = self.ctx.user_row(&caller.user).await?;
         limits(&user).check(row.cpus, row.memory)?;
         self.ctx.refuse_if_going_down()?;
         let mut rooms = Vec::new();
-        for _ in 0..copies.get() {
-            rooms.push(self.ctx.admission.room(row.memory, None).await?);
+        for _ in 0..new.count.get() {
+            rooms.push(self.ctx.admission.room(row.memory, new.wait).await?);
         }
-        self.admit_copies(&row, copies).await?;
+        self.admit_copies(&row, new.count).await?;
         let unmade = self.record_copies(&row, names, user.max_sandboxes).await?;
 
         let dir = self.ctx.layout.forks().join(random_name()?);
@@ -101,7 +99,7 @@ impl Engine {
         };
         tracing::info!(
             source = %row.id,
-            copies = copies.get(),
+            copies = new.count.get(),
             stall_ms = forked.stall.as_millis() as u64,
             "captured for copies"
         );

@@ -48,10 +48,11 @@ impl IdleView {
         };
         Self {
             leases,
-            last_used: match now.view.used_at {
-                // The time since is not counted while nothing runs.
-                Some(used_at) if !now.state().has_machine() => used_at,
-                _ => on_the_wall(last_used),
+            last_used: if now.state().has_machine() {
+                on_the_wall(last_used)
+            } else {
+                let known = now.view.used_at.or(now.view.stopped_at);
+                known.unwrap_or(now.view.created_at)
             },
             policy: now.policy,
             next,

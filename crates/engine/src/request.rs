@@ -100,6 +100,18 @@ impl IdleEdit {
     }
 }
 
+/// Copies of a sandbox.
+#[derive(Debug, Clone)]
+pub struct NewCopies {
+    /// The name of one, or what the names of several begin with; the source's with `-fork` if
+    /// `None`.
+    pub name: Option<SandboxName>,
+    /// How many.
+    pub count: Copies,
+    /// How long to wait for room in the host's memory before giving up; not at all if `None`.
+    pub wait: Option<Duration>,
+}
+
 /// How many copies a fork makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Copies(u32);

@@ -11,7 +11,7 @@ use bhatti_types::state::{Status, Thermal};
 use jiff::Timestamp;
 
 pub use crate::idle_view::{IdleView, Next};
-pub use crate::sandbox::leases::Held;
+pub use crate::sandbox::leases::{Held, Lease};
 
 /// A sandbox as its owner sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]

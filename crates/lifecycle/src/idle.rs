@@ -94,6 +94,18 @@ pub enum Because {
     NotAwake,
 }
 
+impl Because {
+    /// The words as shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Leased => "in use",
+            Self::KeptHot => "kept hot",
+            Self::Never => "never",
+            Self::NotAwake => "not awake",
+        }
+    }
+}
+
 /// What idleness does next to a sandbox in this state.
 pub fn next(state: State, policy: &IdlePolicy, usage: &Usage) -> Idle {
     if !state.has_machine() {

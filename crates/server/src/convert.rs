@@ -4,11 +4,15 @@
 use std::time::Duration;
 
 use bhatti_api::exec::{DEFAULT_TIMEOUT_SEC, ExecRequest, MAX_TIMEOUT_SEC};
+use bhatti_api::idle::{EditSandbox, EditUser};
 use bhatti_api::sandbox::{CreateSandbox, ForkSandbox};
 use bhatti_api::snapshot::{CreateSnapshot, ResumeSnapshot};
 use bhatti_api::user::CreateUser;
-use bhatti_engine::request::{Copies, NewExec, NewSandbox, NewUser};
+use bhatti_engine::request::{
+    Copies, EditSandbox as NewSettings, IdleEdit, NewCopies, NewExec, NewSandbox, NewUser,
+};
 use bhatti_types::env::Env;
+use bhatti_types::idle::{IdleSettings, IdleTime};
 use bhatti_types::invalid::Invalid;
 use bhatti_types::labels::Labels;
 use bhatti_types::name::{SandboxName, SnapshotName};
@@ -22,6 +26,12 @@ const MAX_ARGV: usize = 1024 * 1024;
 const MAX_PATH: usize = 4096;
 /// Longest `user` or `user:group`, in bytes.
 const MAX_USER: usize = 128;
+
+/// Longest time that a request waits for something, in seconds.
+const MAX_WAIT_SEC: u64 = 3600;
+/// How long putting all machines to sleep may take if nothing else is said: two thirds of what
+/// systemd gives a service to stop.
+const DEFAULT_SLEEP_ALL: Duration = Duration::from_mins(1);
 
 /// How a command's request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +59,7 @@ pub(crate) fn new_sandbox(body: CreateSandbox) -> Result<NewSandbox, Invalid> {
         let rest = CreateSandbox {
             name: None,
             from: None,
+            wait_sec: None,
             ..body.clone()
         };
         if rest != CreateSandbox::default() {
@@ -58,6 +69,7 @@ pub(crate) fn new_sandbox(body: CreateSandbox) -> Result<NewSandbox, Invalid> {
         return Ok(NewSandbox {
             name: given_name(body.name)?,
             from: Some(from.clone()),
+            wait: wait(body.wait_sec)?,
             ..NewSandbox::default()
         });
     }
@@ -81,7 +93,84 @@ pub(crate) fn new_sandbox(body: CreateSandbox) -> Result<NewSandbox, Invalid> {
         env: Env::new(body.env)?,
         labels: Labels::new(body.labels)?,
         run_as: body.user.map(user).transpose()?,
+        idle: IdleEdit {
+            pause_after: idle_time(body.idle_pause.as_deref())?,
+            cold_after: idle_time(body.idle_cold.as_deref())?,
+            keep_hot: body.keep_hot,
+            busy_cpu: body.busy_cpu.map(busy_cpu).transpose()?,
+            wake_timers: body.wake_timers,
+        }
+        .onto(IdleSettings::default()),
+        wait: wait(body.wait_sec)?,
     })
+}
+
+pub(crate) fn edit_sandbox(body: EditSandbox) -> Result<NewSettings, Invalid> {
+    Ok(NewSettings {
+        name: given_name(body.name)?,
+        labels_add: Labels::new(body.labels_add)?,
+        labels_remove: body.labels_remove,
+        idle: IdleEdit {
+            pause_after: idle_time(body.idle_pause.as_deref())?,
+            cold_after: idle_time(body.idle_cold.as_deref())?,
+            keep_hot: body.keep_hot,
+            busy_cpu: body.busy_cpu.map(busy_cpu).transpose()?,
+            wake_timers: body.wake_timers,
+        },
+    })
+}
+
+pub(crate) fn edit_user(body: &EditUser) -> Result<IdleEdit, Invalid> {
+    Ok(IdleEdit {
+        pause_after: idle_time(body.idle_pause.as_deref())?,
+        cold_after: idle_time(body.idle_cold.as_deref())?,
+        keep_hot: body.keep_hot,
+        busy_cpu: body.busy_cpu.map(busy_cpu).transpose()?,
+        wake_timers: body.wake_timers,
+    })
+}
+
+/// An idle time, or `default`.
+fn idle_time(text: Option<&str>) -> Result<Option<Option<IdleTime>>, Invalid> {
+    Ok(match text {
+        None => None,
+        Some("default") => Some(None),
+        Some(text) => Some(Some(text.parse()?)),
+    })
+}
+
+fn busy_cpu(share: u8) -> Result<u8, Invalid> {
+    if share > 100 {
+        let given = share.to_string();
+        let reason = "must be from 0 to 100 per cent of a core";
+        return Err(Invalid::new("share of a core", &given, reason));
+    }
+    Ok(share)
+}
+
+/// How long to wait for room.
+pub(crate) fn wait(seconds: Option<u64>) -> Result<Option<Duration>, Invalid> {
+    within("time to wait", seconds, MAX_WAIT_SEC)
+}
+
+/// How long putting all machines to sleep may take.
+pub(crate) fn sleep_limit(seconds: Option<u64>) -> Result<Duration, Invalid> {
+    let limit = within("time limit", seconds, MAX_WAIT_SEC)?;
+    Ok(limit.unwrap_or(DEFAULT_SLEEP_ALL))
+}
+
+fn within(
+    what: &'static str,
+    seconds: Option<u64>,
+    most: u64,
+) -> Result<Option<Duration>, Invalid> {
+    match seconds {
+        Some(seconds) if seconds > most => {
+            let reason = format!("must be at most {most} seconds");
+            Err(Invalid::new(what, &seconds.to_string(), reason))
+        }
+        seconds => Ok(seconds.map(Duration::from_secs)),
+    }
 }
 
 /// A whole number of vCPUs; 0 means the default, as in the original.
@@ -114,10 +203,12 @@ pub(crate) fn new_snapshot(body: &CreateSnapshot) -> Result<SnapshotName, Invali
     body.name.parse()
 }
 
-/// The name and number of copies.
-pub(crate) fn copies(body: ForkSandbox) -> Result<(Option<SandboxName>, Copies), Invalid> {
-    let count = body.count.map_or(Ok(Copies::ONE), Copies::new)?;
-    Ok((given_name(body.name)?, count))
+pub(crate) fn new_copies(body: ForkSandbox) -> Result<NewCopies, Invalid> {
+    Ok(NewCopies {
+        name: given_name(body.name)?,
+        count: body.count.map_or(Ok(Copies::ONE), Copies::new)?,
+        wait: wait(body.wait_sec)?,
+    })
 }
 
 pub(crate) fn resumed_name(body: ResumeSnapshot) -> Result<Option<SandboxName>, Invalid> {

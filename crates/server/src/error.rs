@@ -141,9 +141,13 @@ fn engine_status(error: &EngineError) -> StatusCode {
             StatusCode::BAD_REQUEST
         }
         EngineError::NotFound { .. } => StatusCode::NOT_FOUND,
-        EngineError::Exists { .. } | EngineError::Conflict { .. } => StatusCode::CONFLICT,
+        EngineError::Exists { .. } | EngineError::Conflict { .. } | EngineError::Woken => {
+            StatusCode::CONFLICT
+        }
         EngineError::Quota { .. } => StatusCode::TOO_MANY_REQUESTS,
-        EngineError::Unavailable { .. } | EngineError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        EngineError::Unavailable { .. } | EngineError::Busy { .. } | EngineError::Stopping => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         EngineError::Failed { .. } => StatusCode::BAD_GATEWAY,
         EngineError::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
         EngineError::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
@@ -159,7 +163,8 @@ impl IntoResponse for ApiError {
             Self::NoToken | Self::BadToken => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
-            Self::RateLimited { retry_after } => {
+            Self::RateLimited { retry_after }
+            | Self::Engine(EngineError::Busy { retry_after, .. }) => {
                 // Rounded up: asking again after it must not be too early.
                 let seconds = retry_after.as_millis().div_ceil(1000).max(1) as u64;
                 headers.insert(RETRY_AFTER, HeaderValue::from(seconds));

@@ -1,13 +1,18 @@
 //! From what the engine shows to the bodies of answers.
 
+use std::time::Duration;
+
+use bhatti_api::idle::{Awake, Idle, Lease, SleptAll};
 use bhatti_api::image::Image;
 use bhatti_api::sandbox::Sandbox;
 use bhatti_api::snapshot::Snapshot;
 use bhatti_api::tree::TreeNode;
 use bhatti_api::user::User;
 use bhatti_engine::view::{
-    Descendant, ImageView, Member, SandboxView, SnapshotView, TreeView, UserView,
+    Descendant, IdleView, ImageView, Member, Next, SandboxView, SleepAllView, SnapshotView,
+    TreeView, UserView,
 };
+use bhatti_types::idle::IdleTime;
 use bhatti_types::parent::Parent;
 use jiff::Timestamp;
 
@@ -38,9 +43,48 @@ pub(crate) fn sandbox(view: SandboxView) -> Sandbox {
             Some(Parent::Sandbox(id)) => Some(id.into()),
             Some(Parent::Snapshot(_)) | None => None,
         },
+        keep_hot: view.idle.keep_hot.unwrap_or_default(),
+        idle: None,
         created_by: view.user.into(),
         created_at: time(view.created_at),
         stopped_at: view.stopped_at.map(time),
+    }
+}
+
+pub(crate) fn idle(view: IdleView) -> Idle {
+    let text = |after: Option<Duration>| after.map_or(IdleTime::Never, IdleTime::After).to_string();
+    let (next, next_at, because) = match view.next {
+        Next::Pause(at) => ("pause", Some(time(at)), None),
+        Next::Sleep(at) => ("sleep", Some(time(at)), None),
+        Next::Stays(because) => ("nothing", None, Some(because.as_str().to_owned())),
+    };
+    let leases = view.leases.into_iter().map(|held| Lease {
+        what: held.what,
+        since: time(held.since),
+    });
+    Idle {
+        leases: leases.collect(),
+        last_used_at: time(view.last_used),
+        next: next.to_owned(),
+        next_at,
+        because,
+        idle_pause: text(view.policy.pause_after),
+        idle_cold: text(view.policy.cold_after),
+        busy_cpu: view.policy.busy_cpu,
+        wake_timers: view.policy.wake_timers,
+        wake_at: view.wake_at.map(time),
+    }
+}
+
+pub(crate) fn slept_all(view: SleepAllView) -> SleptAll {
+    let awake = view.awake.into_iter().map(|awake| Awake {
+        user_id: awake.user.into(),
+        name: awake.name.into(),
+        reason: awake.reason,
+    });
+    SleptAll {
+        asleep: view.asleep as u64,
+        awake: awake.collect(),
     }
 }
 

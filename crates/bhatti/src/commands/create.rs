@@ -4,7 +4,8 @@ use bhatti_api::sandbox::CreateSandbox;
 use bhatti_types::name::{ImageName, SandboxName};
 use clap::Args;
 
-use crate::commands::fork::forked;
+use super::fork::forked;
+use super::idle_args::{IdleArgs, wait};
 use crate::failure::Failure;
 use crate::progress::with_progress;
 use crate::run::Context;
@@ -45,10 +46,16 @@ pub(crate) struct CreateArgs {
     /// User that commands run as [default: the image's own]
     #[arg(long)]
     user: Option<String>,
+    /// Wait this long for room in the host's memory before giving up
+    #[arg(long, value_name = "TIME", value_parser = wait)]
+    wait: Option<u64>,
+    #[command(flatten)]
+    idle: IdleArgs,
 }
 
 /// Makes a sandbox.
 pub(crate) async fn run(args: CreateArgs, context: &Context) -> Result<(), Failure> {
+    let idle = args.idle.fields();
     let new = CreateSandbox {
         name: args.name.map(String::from),
         from: args.from.map(String::from),
@@ -59,6 +66,12 @@ pub(crate) async fn run(args: CreateArgs, context: &Context) -> Result<(), Failu
         env: values::env(&args.env)?,
         labels: values::labels(&args.label)?,
         user: args.user,
+        keep_hot: idle.keep_hot,
+        idle_pause: idle.idle_pause,
+        idle_cold: idle.idle_cold,
+        busy_cpu: idle.busy_cpu,
+        wake_timers: idle.wake_timers,
+        wait_sec: args.wait,
     };
     let what = match &new.name {
         Some(name) => format!("creating sandbox {name}"),

@@ -4,6 +4,7 @@ use bhatti_api::sandbox::ForkSandbox;
 use bhatti_types::name::SandboxName;
 use clap::Args;
 
+use super::idle_args::wait;
 use crate::failure::Failure;
 use crate::progress::with_progress;
 use crate::run::Context;
@@ -21,6 +22,9 @@ pub(crate) struct ForkArgs {
     /// How many copies, from 1 to 100
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 1)]
     count: u64,
+    /// Wait this long for room in the host's memory before giving up
+    #[arg(long, value_name = "TIME", value_parser = wait)]
+    wait: Option<u64>,
 }
 
 /// Makes copies of a sandbox.
@@ -29,6 +33,7 @@ pub(crate) async fn run(args: ForkArgs, context: &Context) -> Result<(), Failure
     let fork = ForkSandbox {
         name: args.name.map(String::from),
         count: Some(args.count),
+        wait_sec: args.wait,
     };
     let client = context.client();
     let work = client.sandbox_fork(source, &fork);

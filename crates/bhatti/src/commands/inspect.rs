@@ -1,5 +1,6 @@
 //! `bhatti inspect`.
 
+use bhatti_api::idle::Idle;
 use bhatti_api::sandbox::Sandbox;
 use bhatti_types::name::SandboxName;
 use clap::Args;
@@ -23,6 +24,47 @@ pub(crate) async fn run(args: InspectArgs, context: &Context) -> Result<(), Fail
     context.ui.show(&sandbox, || people(&sandbox))
 }
 
+/// Why it is awake, when it will not be, and what is set about that.
+fn awake(idle: &Idle) -> Vec<(&'static str, String)> {
+    let next = match (idle.next.as_str(), &idle.next_at, &idle.because) {
+        ("pause", Some(at), _) => format!("pauses {at} if nobody uses it"),
+        ("sleep", Some(at), _) => format!("goes to disk {at} if nobody uses it"),
+        (_, _, Some(because)) if because == "in use" => "stays awake while it is in use".to_owned(),
+        (_, _, Some(because)) if because == "kept hot" => "is kept hot".to_owned(),
+        (_, _, Some(because)) if because == "never" => {
+            "stays as it is: its idle time is never".to_owned()
+        }
+        _ => String::new(),
+    };
+    let mut lines = Vec::new();
+    if !next.is_empty() {
+        lines.push(("When idle", next));
+    }
+    lines.extend(
+        idle.leases
+            .iter()
+            .map(|lease| ("Used by", format!("{} since {}", lease.what, lease.since))),
+    );
+    lines.push(("Last used", idle.last_used_at.clone()));
+    let mut times = format!(
+        "pause after {}, disk after {}",
+        idle.idle_pause, idle.idle_cold
+    );
+    if let Some(share) = idle.busy_cpu {
+        times.push_str(&format!(", in use above {share} % of a core"));
+    }
+    if idle.wake_timers {
+        times.push_str(", woken for timers");
+    }
+    lines.push(("Idle times", times));
+    lines.extend(
+        idle.wake_at
+            .clone()
+            .map(|at| ("Wakes", format!("{at} for a timer"))),
+    );
+    lines
+}
+
 fn people(sandbox: &Sandbox) -> String {
     let engine = match &sandbox.accelerator {
         Some(accelerator) => format!("{} ({accelerator})", sandbox.engine),
@@ -35,6 +77,9 @@ fn people(sandbox: &Sandbox) -> String {
     ];
     lines.extend(sandbox.reason.clone().map(|reason| ("Reason", reason)));
     lines.push(("Thermal", sandbox.thermal.clone()));
+    if let Some(idle) = &sandbox.idle {
+        lines.extend(awake(idle));
+    }
     lines.push(("Image", sandbox.image.clone()));
     lines.extend(
         sandbox

@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bhatti_engine::config::EngineConfig;
+use bhatti_engine::config::IdlePolicy;
 use bhatti_engine::engine::Engine;
 use bhatti_engine::fault::{BadFaultPoint, FaultPoint, Faults, NoFaults};
 use bhatti_server::app::Options;
 use bhatti_server::serve::{Listeners, serve};
+use bhatti_types::idle::{IdleSettings, IdleTime};
 use clap::Args;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::runtime::Builder;
@@ -31,6 +33,9 @@ use crate::trace_file::TraceFile;
 
 /// How long blocking work may take to end once everything else has.
 const LAST_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a request waits for a sandbox to wake if that is not to be limited.
+const LONGEST_WAKE: Duration = Duration::from_hours(1);
 
 /// Flags of `bhatti serve`.
 #[derive(Debug, Args)]
@@ -147,6 +152,15 @@ async fn serve_until(
     let config = EngineConfig {
         qemu: settings.qemu.clone(),
         accelerator: settings.accelerator,
+        idle: IdlePolicy::default().with(IdleSettings {
+            pause_after: Some(settings.idle_pause),
+            cold_after: Some(settings.idle_cold),
+            ..IdleSettings::default()
+        }),
+        wake_limit: match settings.wake_limit {
+            IdleTime::After(limit) => limit,
+            IdleTime::Never => LONGEST_WAKE,
+        },
         faults,
         ..EngineConfig::new(settings.data_dir.clone())
     };

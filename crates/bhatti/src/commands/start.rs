@@ -4,6 +4,7 @@ use bhatti_api::sandbox::StartSandbox;
 use bhatti_types::name::SandboxName;
 use clap::Args;
 
+use super::idle_args::wait;
 use crate::failure::Failure;
 use crate::progress::with_progress;
 use crate::run::Context;
@@ -18,13 +19,19 @@ pub(crate) struct StartArgs {
     /// Give up its sleeping memory and boot from its disk
     #[arg(long)]
     force: bool,
+    /// Wait this long for room in the host's memory before giving up
+    #[arg(long, value_name = "TIME", value_parser = wait)]
+    wait: Option<u64>,
 }
 
 /// Wakes a sandbox.
 pub(crate) async fn run(args: StartArgs, context: &Context) -> Result<(), Failure> {
     let name = args.sandbox.as_str();
     let client = context.client();
-    let start = StartSandbox { force: args.force };
+    let start = StartSandbox {
+        force: args.force,
+        wait_sec: args.wait,
+    };
     let work = client.sandbox_start(name, &start);
     let sandbox = with_progress(&context.ui, format!("starting sandbox {name}"), work).await?;
     context

@@ -1,9 +1,11 @@
 //! `bhatti user`.
 
+use bhatti_api::idle::EditUser;
 use bhatti_api::user::CreateUser;
 use bhatti_types::name::UserName;
 use clap::{Args, Subcommand};
 
+use super::idle_args::IdleArgs;
 use crate::failure::Failure;
 use crate::prompt::confirm;
 use crate::run::Context;
@@ -18,6 +20,8 @@ pub(crate) enum UserCommand {
     /// List users
     #[command(visible_alias = "ls")]
     List,
+    /// Change what a user's sandboxes do when idle
+    Edit(EditArgs),
     /// Delete a user that has no sandboxes and checkpoints left
     #[command(visible_alias = "rm")]
     Delete(DeleteArgs),
@@ -45,6 +49,16 @@ pub(crate) struct CreateArgs {
     max_snapshots: Option<u32>,
 }
 
+/// Flags of `bhatti user edit`.
+#[derive(Debug, Args)]
+pub(crate) struct EditArgs {
+    /// The user
+    #[arg(value_parser = values::name::<UserName>)]
+    user: UserName,
+    #[command(flatten)]
+    idle: IdleArgs,
+}
+
 /// Flags of `bhatti user delete`.
 #[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
@@ -69,6 +83,7 @@ pub(crate) async fn run(command: UserCommand, context: &Context) -> Result<(), F
     match command {
         UserCommand::Create(args) => create(args, context).await,
         UserCommand::List => list(context).await,
+        UserCommand::Edit(args) => edit(args, context).await,
         UserCommand::Delete(args) => delete(args, context).await,
         UserCommand::RotateKey(args) => rotate_key(args, context).await,
     }
@@ -119,6 +134,30 @@ async fn list(context: &Context) -> Result<(), Failure> {
         ];
         table(&head, &rows)
     })
+}
+
+async fn edit(args: EditArgs, context: &Context) -> Result<(), Failure> {
+    let idle = args.idle.fields();
+    let edit = EditUser {
+        keep_hot: idle.keep_hot,
+        idle_pause: idle.idle_pause,
+        idle_cold: idle.idle_cold,
+        busy_cpu: idle.busy_cpu,
+        wake_timers: idle.wake_timers,
+    };
+    if edit == EditUser::default() {
+        return Err(Failure::Usage {
+            message: "nothing to change was given".to_owned(),
+            hint: Some("see `bhatti user edit --help`".to_owned()),
+        });
+    }
+    let user = context
+        .client()
+        .user_edit(args.user.as_str(), &edit)
+        .await?;
+    context
+        .ui
+        .show(&user, || format!("user/{} changed", user.name))
 }
 
 async fn delete(args: DeleteArgs, context: &Context) -> Result<(), Failure> {

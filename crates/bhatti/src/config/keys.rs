@@ -75,6 +75,13 @@ pub(crate) const QEMU: &str = "qemu";
 /// Name of the key of the log level.
 pub(crate) const LOG_LEVEL: &str = "log_level";
 
+/// Name of the key of the time until an idle sandbox is paused.
+pub(crate) const IDLE_PAUSE: &str = "idle_pause";
+/// Name of the key of the time until a paused sandbox goes to disk.
+pub(crate) const IDLE_COLD: &str = "idle_cold";
+/// Name of the key of the time a request waits for a sandbox to wake.
+pub(crate) const WAKE_LIMIT: &str = "wake_limit";
+
 /// All keys, in the order they are shown.
 pub(crate) const KEYS: &[Key] = &[
     Key::new(
@@ -109,6 +116,21 @@ pub(crate) const KEYS: &[Key] = &[
         "`error`, `warn`, `info`, `debug` or `trace`",
     )
     .flag("--log-level"),
+    Key::new(
+        IDLE_PAUSE,
+        env::IDLE_PAUSE,
+        "time without use until a sandbox is paused, such as `30s` or `never`",
+    ),
+    Key::new(
+        IDLE_COLD,
+        env::IDLE_COLD,
+        "time from the pause until a sandbox goes to disk",
+    ),
+    Key::new(
+        WAKE_LIMIT,
+        env::WAKE_LIMIT,
+        "time a request waits for a sandbox to wake; the waking goes on after it",
+    ),
     Key {
         form: Form::Switch,
         ..Key::new(

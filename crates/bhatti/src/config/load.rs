@@ -12,8 +12,8 @@ use figment::{Figment, Metadata, Profile, Provider};
 use crate::config::environment::Environment;
 use crate::config::error::ConfigError;
 use crate::config::keys::{
-    ACCELERATOR, API_URL, AUTH_TOKEN, DATA_DIR, ENGINE, Form, KEYS, Key, LISTEN, LOG_LEVEL, QEMU,
-    RATE_LIMIT, Shown, key,
+    ACCELERATOR, API_URL, AUTH_TOKEN, DATA_DIR, ENGINE, Form, IDLE_COLD, IDLE_PAUSE, KEYS, Key,
+    LISTEN, LOG_LEVEL, QEMU, RATE_LIMIT, Shown, WAKE_LIMIT, key,
 };
 use crate::config::settings::Settings;
 use crate::env;
@@ -152,6 +152,9 @@ fn defaults() -> Dict {
         (QEMU.to_owned(), text(&qemu)),
         (LOG_LEVEL.to_owned(), text("info")),
         (RATE_LIMIT.to_owned(), Value::from(true)),
+        (IDLE_PAUSE.to_owned(), text("30s")),
+        (IDLE_COLD.to_owned(), text("30m")),
+        (WAKE_LIMIT.to_owned(), text("1m")),
     ])
 }
 

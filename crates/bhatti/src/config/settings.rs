@@ -7,6 +7,7 @@ use std::str::FromStr;
 use bhatti_client::endpoint::Endpoint;
 use bhatti_client::token::BearerToken;
 use bhatti_engine::config::AcceleratorChoice;
+use bhatti_types::idle::IdleTime;
 use serde::{Deserialize, Deserializer};
 
 /// All values. The names of the fields are those of the keys.
@@ -34,6 +35,12 @@ pub(crate) struct Settings {
     pub(crate) log_level: LogLevel,
     /// Whether users' requests are limited.
     pub(crate) rate_limit: bool,
+    /// Until an idle sandbox is paused.
+    pub(crate) idle_pause: IdleTime,
+    /// Until a paused sandbox goes to disk.
+    pub(crate) idle_cold: IdleTime,
+    /// How long a request waits for a sandbox to wake.
+    pub(crate) wake_limit: IdleTime,
 }
 
 /// The engines there are.

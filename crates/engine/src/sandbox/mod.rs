@@ -6,7 +6,7 @@ mod files;
 mod fork;
 pub(crate) mod handle;
 mod idling;
-pub mod leases;
+pub(crate) mod leases;
 mod rollback;
 mod saved;
 mod steps;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bhatti_api::exec::EXIT_TIMED_OUT;
 use bhatti_engine::error::Error as EngineError;
+use bhatti_engine::view::Lease;
 use bhatti_guest::exec::{Exec, ExecEvent, ExecInput, ExecOutput, ExitStatus};
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -70,6 +71,8 @@ pub(crate) trait Input: Send + 'static {
 /// The output of a command in a guest, with the time it may take.
 pub(crate) struct GuestOutput {
     output: ExecOutput,
+    /// Keeps the sandbox hot for as long as the command runs.
+    _lease: Lease,
     deadline: Option<Deadline>,
 }
 
@@ -82,13 +85,18 @@ struct Deadline {
 pub(crate) struct GuestInput(ExecInput);
 
 /// Takes a command in a guest apart; `limit` is the time limit it was given.
-pub(crate) fn of_guest(exec: Exec, limit: Option<Duration>) -> (GuestInput, GuestOutput) {
+pub(crate) fn of_guest(
+    exec: Exec,
+    lease: Lease,
+    limit: Option<Duration>,
+) -> (GuestInput, GuestOutput) {
     let deadline = limit.map(|limit| Deadline {
         at: Instant::now() + limit + GRACE,
         limit,
     });
     let output = GuestOutput {
         output: exec.output,
+        _lease: lease,
         deadline,
     };
     (GuestInput(exec.input), output)

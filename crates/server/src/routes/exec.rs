@@ -45,8 +45,8 @@ pub(crate) async fn run(
         }
     };
     let limit = exec.timeout;
-    let exec = app.engine().exec(&caller, &key, exec).await?;
-    let (_input, output) = process::of_guest(exec, limit);
+    let (exec, lease) = app.engine().exec(&caller, &key, exec).await?;
+    let (_input, output) = process::of_guest(exec, lease, limit);
     if wants_lines(&headers) {
         Ok(lines::response(output, request))
     } else {
@@ -117,8 +117,8 @@ async fn command(app: App, caller: Caller, key: String, mut socket: WebSocket, r
     };
     let limit = exec.timeout;
     match app.engine().exec(&caller, &key, exec).await {
-        Ok(exec) => {
-            let (input, output) = process::of_guest(exec, limit);
+        Ok((exec, lease)) => {
+            let (input, output) = process::of_guest(exec, lease, limit);
             socket::carry(socket, input, output, &request).await;
         }
         Err(error) => socket::refuse(socket, ApiError::from(error), &request).await,

@@ -1,14 +1,17 @@
-//! `/health` and `/version`.
+//! `/health`, `/version` and `/sleep`.
 
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use bhatti_api::host::{Health, Version};
+use bhatti_api::idle::{SleepAll, SleptAll};
 use bhatti_api::openapi::API_VERSION;
 
 use crate::app::App;
+use crate::body::JsonOrDefault;
 use crate::error::ApiError;
+use crate::{convert, view};
 
 pub(crate) async fn health(State(app): State<App>) -> Json<Health> {
     Json(Health {
@@ -24,6 +27,18 @@ pub(crate) async fn version(State(app): State<App>) -> Result<Json<Version>, Api
         api: API_VERSION.to_owned(),
         kit: host.kit,
     }))
+}
+
+pub(crate) async fn sleep_all(
+    State(app): State<App>,
+    JsonOrDefault(body): JsonOrDefault<SleepAll>,
+) -> Result<Json<SleptAll>, ApiError> {
+    let limit = convert::sleep_limit(body.limit_sec)?;
+    let engine = app.engine().clone();
+    let slept = app
+        .change(async move { engine.sleep_all(limit, body.going_down).await })
+        .await?;
+    Ok(Json(view::slept_all(slept)))
 }
 
 /// Writes a span of time such as `1h 2m 3s`, without the parts in front that are zero.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse as _, Response};
+use bhatti_api::idle::EditSandbox;
 use bhatti_api::routes::EXISTING_HEADER;
 use bhatti_api::sandbox::{
     CreateSandbox, ForkSandbox, RollbackSandbox, RolledBack, Sandbox, StartSandbox, StatusBody,
@@ -75,9 +76,38 @@ pub(crate) async fn show(
     Asking(caller): Asking,
     SandboxKey(key): SandboxKey,
 ) -> Result<Json<Sandbox>, ApiError> {
-    Ok(Json(view::sandbox(
-        app.engine().sandbox_get(&caller, &key).await?,
-    )))
+    let shown = app.engine().sandbox_get(&caller, &key).await?;
+    let idle = app.engine().sandbox_idle(&caller, &key).await?;
+    Ok(Json(Sandbox {
+        idle: Some(view::idle(idle)),
+        ..view::sandbox(shown)
+    }))
+}
+
+pub(crate) async fn edit(
+    State(app): State<App>,
+    Asking(caller): Asking,
+    SandboxKey(key): SandboxKey,
+    JsonBody(body): JsonBody<EditSandbox>,
+) -> Result<Json<Sandbox>, ApiError> {
+    let edit = convert::edit_sandbox(body)?;
+    let engine = app.engine().clone();
+    let edited = app
+        .change(async move { engine.sandbox_edit(&caller, &key, edit).await })
+        .await?;
+    Ok(Json(view::sandbox(edited)))
+}
+
+pub(crate) async fn pause(
+    State(app): State<App>,
+    Asking(caller): Asking,
+    SandboxKey(key): SandboxKey,
+) -> Result<Json<Sandbox>, ApiError> {
+    let engine = app.engine().clone();
+    let paused = app
+        .change(async move { engine.sandbox_pause(&caller, &key).await })
+        .await?;
+    Ok(Json(view::sandbox(paused)))
 }
 
 pub(crate) async fn destroy(
@@ -112,8 +142,9 @@ pub(crate) async fn start(
     JsonOrDefault(body): JsonOrDefault<StartSandbox>,
 ) -> Result<Json<Sandbox>, ApiError> {
     let engine = app.engine().clone();
+    let wait = convert::wait(body.wait_sec)?;
     let started = app
-        .change(async move { engine.sandbox_start(&caller, &key, body.force).await })
+        .change(async move { engine.sandbox_start(&caller, &key, body.force, wait).await })
         .await?;
     Ok(Json(view::sandbox(started)))
 }
@@ -138,10 +169,10 @@ pub(crate) async fn fork(
     SandboxKey(key): SandboxKey,
     JsonOrDefault(body): JsonOrDefault<ForkSandbox>,
 ) -> Result<(StatusCode, Json<Vec<Sandbox>>), ApiError> {
-    let (name, copies) = convert::copies(body)?;
+    let copies = convert::new_copies(body)?;
     let engine = app.engine().clone();
     let made = app
-        .change(async move { engine.sandbox_fork(&caller, &key, name, copies).await })
+        .change(async move { engine.sandbox_fork(&caller, &key, copies).await })
         .await?;
     let made = made.into_iter().map(view::sandbox).collect();
     Ok((StatusCode::CREATED, Json(made)))

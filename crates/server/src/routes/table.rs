@@ -1,7 +1,7 @@
 //! Which handler does which operation.
 
 use axum::handler::Handler;
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 use bhatti_api::routes::{Method, Operation};
 
 use crate::app::App;
@@ -16,6 +16,8 @@ pub(crate) fn handler(method: Method, operation: Operation) -> MethodRouter<App>
         Operation::SandboxCreate => on(method, sandboxes::create),
         Operation::SandboxGet => on(method, sandboxes::show),
         Operation::SandboxDestroy => on(method, sandboxes::destroy),
+        Operation::SandboxEdit => on(method, sandboxes::edit),
+        Operation::SandboxPause => on(method, sandboxes::pause),
         Operation::SandboxStop => on(method, sandboxes::stop),
         Operation::SandboxStart => on(method, sandboxes::start),
         Operation::SandboxExec => on(method, exec::run),
@@ -33,8 +35,10 @@ pub(crate) fn handler(method: Method, operation: Operation) -> MethodRouter<App>
         Operation::UserList => on(method, users::list),
         Operation::UserCreate => on(method, users::create),
         Operation::UserGet => on(method, users::show),
+        Operation::UserEdit => on(method, users::edit),
         Operation::UserDelete => on(method, users::remove),
         Operation::UserRotateKey => on(method, users::rotate_key),
+        Operation::SleepAll => on(method, host::sleep_all),
     }
 }
 
@@ -42,6 +46,7 @@ fn on<H: Handler<T, App>, T: 'static>(method: Method, handler: H) -> MethodRoute
     match method {
         Method::Get => get(handler),
         Method::Post => post(handler),
+        Method::Patch => patch(handler),
         Method::Delete => delete(handler),
     }
 }

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
+use bhatti_api::idle::EditUser;
 use bhatti_api::sandbox::StatusBody;
 use bhatti_api::user::{CreateUser, CreatedUser, RotatedKey, User};
 use bhatti_types::name::UserName;
@@ -47,6 +48,19 @@ pub(crate) async fn show(
     Named(name): Named<UserName>,
 ) -> Result<Json<User>, ApiError> {
     Ok(Json(view::user(app.engine().user_get(&name).await?)))
+}
+
+pub(crate) async fn edit(
+    State(app): State<App>,
+    Named(name): Named<UserName>,
+    JsonBody(body): JsonBody<EditUser>,
+) -> Result<Json<User>, ApiError> {
+    let edit = convert::edit_user(&body)?;
+    let engine = app.engine().clone();
+    let user = app
+        .change(async move { engine.user_edit(&name, edit).await })
+        .await?;
+    Ok(Json(view::user(user)))
 }
 
 pub(crate) async fn remove(

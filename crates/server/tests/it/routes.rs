@@ -136,6 +136,7 @@ async fn another_users_things_are_not_there() {
     for route in ROUTES.iter().filter(|route| route.auth == Auth::User) {
         let body = match route.operation {
             Operation::SandboxExec => r#"{"cmd": ["true"]}"#,
+            Operation::SandboxEdit => r#"{"keep_hot": true}"#,
             Operation::SandboxCheckpoint => r#"{"name": "mine"}"#,
             Operation::SandboxRollback => r#"{"to": "pre"}"#,
             _ => "",

@@ -30,6 +30,7 @@ async fn fork(
     let fork = ForkSandbox {
         name: Some(name.to_owned()),
         count: Some(count),
+        wait_sec: None,
     };
     client.sandbox_fork(source, &fork).await
 }

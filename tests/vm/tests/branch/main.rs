@@ -2,6 +2,7 @@
 
 #![expect(clippy::panic, reason = "helpers of tests fail their test")]
 
+mod cut_off;
 mod forks;
 mod refusal;
 mod rollbacks;

@@ -125,6 +125,7 @@ async fn a_machine_is_put_back_in_place_and_what_it_was_is_kept() {
     let fork = ForkSandbox {
         name: Some("try".to_owned()),
         count: Some(1),
+        wait_sec: None,
     };
     client.sandbox_fork("dev", &fork).await.expect("a fork");
     client.snapshot_delete("pre").await.expect("it is deleted");
