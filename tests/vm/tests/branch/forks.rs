@@ -233,13 +233,27 @@ async fn a_sleeping_source_is_forked_without_waking_and_what_fails_leaves_nothin
     }
     assert_eq!(dev.view().await.thermal, "cold");
 
+    // One that is paused stays so as well.
+    let before = witness::ask(&dev).await;
+    before.assert_follows(&captured);
+    client.sandbox_pause("dev").await.expect("it is paused");
+    fork(&client, "dev", "warm", 1).await.expect("one fork");
+    assert_eq!(dev.view().await.thermal, "warm");
+    let copy = Guest::new(client.clone(), "warm");
+    witness::ask(&copy).await.assert_follows(&before);
+    client
+        .sandbox_destroy("warm")
+        .await
+        .expect("it is destroyed");
+    assert_eq!(dev.view().await.thermal, "warm");
+
     // A copy that can't be made takes the others with it. The source goes on.
     daemon.stop().await;
     daemon
         .serve(&["--fault", "resume:launch-saved:before:fail"])
         .await;
     let asleep = witness::ask(&dev).await;
-    asleep.assert_follows(&captured);
+    asleep.assert_follows(&before);
     let (status, message) = refused(fork(&client, "dev", "try", 3).await);
     assert_eq!(
         (status, message.contains("\"try-")),
