@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::environment::Environment;
-use crate::{base_image, bench, guest_kit, packages, quickstart, run, test};
+use crate::{base_image, bench, guest_kit, packages, pool, quickstart, run, test};
 
 /// Tasks of the bhatti project.
 #[derive(Debug, Parser)]
@@ -40,6 +40,12 @@ enum Task {
         /// The data directory; `~/.bhatti` if not given.
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
+    },
+    /// Mount a file system that shares blocks, for tests that are run by hand.
+    Pool {
+        /// Unmount it.
+        #[arg(long)]
+        release: bool,
     },
     /// Measure bhatti beside the bare operations under it.
     #[command(disable_help_flag = true)]
@@ -87,7 +93,17 @@ async fn perform(task: Task) -> anyhow::Result<()> {
                 .await
                 .map(drop)
         }
-        Task::BaseImage { data_dir } => base_image::build(&environment, data_dir.as_deref()).await,
+        Task::BaseImage { data_dir } => base_image::build(&environment, data_dir.as_deref())
+            .await
+            .map(drop),
+        Task::Pool { release } => {
+            let wanted = if release {
+                pool::Wanted::Released
+            } else {
+                pool::Wanted::Kept
+            };
+            pool::by_hand(&environment, wanted).await
+        }
         Task::Quickstart { data_dir } => quickstart::run(&environment, data_dir).await,
         Task::Bench { args } => bench::run(&environment, &args).await,
         Task::Test { no_lint, nextest } => {

@@ -1,20 +1,22 @@
 //! Builds the image `base`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use bhatti_image::catalog::Catalog;
+use bhatti_image::image::Image;
 use bhatti_image::recipe::Recipe;
 use bhatti_image::recipe_build::{self, BuiltImage, Privilege};
 
 use crate::environment::Environment;
 use crate::run;
 
-/// Builds the image into the cache, and installs it into a data directory if one is given.
+/// Builds the image into the cache, and installs it into a data directory if one is given. Gives
+/// its directory in the cache.
 pub(crate) async fn build(
     environment: &Environment,
     data_dir: Option<&Path>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<PathBuf> {
     let began = run::step("image `base`");
     let recipe = Recipe::read(&environment.root.join("images/base/recipe.yaml"))?;
     let cache = environment.cache.join("images");
@@ -38,8 +40,14 @@ pub(crate) async fn build(
     // Several recipes may have their image in the cache; tests take the newest.
     fs_err::File::open(built.dir())?.set_modified(SystemTime::now())?;
     if let Some(data_dir) = data_dir {
-        Catalog::open(data_dir.join("images"))?.install(built.dir())?;
+        // In its pool, if the daemon has taken it there.
+        let taken = data_dir
+            .join("pool/images")
+            .join(built.image().name.as_str());
+        if !Image::open(&taken).is_ok_and(|taken| taken.id == built.image().id) {
+            Catalog::open(data_dir.join("images"))?.install(built.dir())?;
+        }
         run::say(&format!("    installed into {}", data_dir.display()));
     }
-    Ok(())
+    Ok(built.dir().to_owned())
 }

@@ -3,19 +3,26 @@
 use bhatti_image::guest_kit::kernel::Refresh;
 
 use crate::environment::Environment;
-use crate::{base_image, guest_kit, packages, run};
+use crate::{base_image, guest_kit, packages, pool, run};
 
 /// Makes sure of all that is measured, and hands the arguments to the bench.
 pub(crate) async fn run(environment: &Environment, args: &[String]) -> anyhow::Result<()> {
+    let mut place = None;
     if boots_guests(args) {
         packages::install(environment).await?;
-        guest_kit::build(environment, Refresh::IfMissing, None).await?;
-        base_image::build(environment, None).await?;
+        let kit = guest_kit::build(environment, Refresh::IfMissing, None).await?;
+        let image = base_image::build(environment, None).await?;
         let began = run::step("bhatti, optimised");
         let mut cargo = run::tool(&environment.cargo, &environment.root);
         cargo.args(["build", "--release", "--package", "bhatti"]);
         run::finish(cargo).await?;
         run::done(began, "built");
+        if !pool::names_dir(args) {
+            place = pool::Place::open(environment).await;
+        }
+        if let Some(place) = &place {
+            place.fill_cache(&kit, &image)?;
+        }
     }
     let mut cargo = run::tool(&environment.cargo, &environment.root);
     cargo.args([
@@ -26,7 +33,10 @@ pub(crate) async fn run(environment: &Environment, args: &[String]) -> anyhow::R
         "bhatti-bench",
         "--",
     ]);
-    cargo.args(args);
+    match &place {
+        Some(place) => cargo.args(pool::bench_arguments(place, args)),
+        None => cargo.args(args),
+    };
     run::finish(cargo).await
 }
 

@@ -6,6 +6,7 @@
 //! | check everything, as CI does | `cargo xtask test` | [`mod@test`] |
 //! | build the guest kit | `cargo xtask guest-kit` | [`guest_kit`] |
 //! | build the image `base` | `cargo xtask base-image` | [`base_image`] |
+//! | mount a file system that shares blocks, for tests by hand | `cargo xtask pool` | [`pool`] |
 //! | install what the host lacks | `cargo xtask packages` | [`packages`] |
 //!
 //! Results are kept in `~/.cache/bhatti`. Each command does only what is not done yet.
@@ -16,6 +17,7 @@ mod bench;
 mod environment;
 mod guest_kit;
 mod packages;
+mod pool;
 mod quickstart;
 mod run;
 mod skips;

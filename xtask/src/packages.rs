@@ -47,6 +47,10 @@ const PACKAGES: &[Package] = &[
         name: "qemu-system-x86",
         purpose: "runs guests",
     },
+    Package {
+        name: "xfsprogs",
+        purpose: "makes a file system that shares blocks, where the host has none",
+    },
 ];
 
 /// Installs what is missing, by `sudo` if this is not root.

@@ -7,7 +7,7 @@ use bhatti_host::files;
 use bhatti_image::guest_kit::kernel::Refresh;
 
 use crate::environment::Environment;
-use crate::{base_image, guest_kit, packages, run, skips};
+use crate::{base_image, guest_kit, packages, pool, run, skips};
 
 /// Whether formatting and lints are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +29,8 @@ pub(crate) async fn run(
     packages::install(environment).await?;
     install_nextest(environment).await?;
     // Tests that boot guests take these from the cache.
-    guest_kit::build(environment, Refresh::IfMissing, None).await?;
-    base_image::build(environment, None).await?;
+    let kit = guest_kit::build(environment, Refresh::IfMissing, None).await?;
+    let image = base_image::build(environment, None).await?;
 
     let mut failed = Vec::new();
     if lints == Lints::Check {
@@ -47,6 +47,10 @@ pub(crate) async fn run(
         ];
         check(environment, "lints", &clippy, &mut failed).await;
     }
+    let place = pool::Place::open(environment).await;
+    if let Some(place) = &place {
+        place.fill_cache(&kit, &image)?;
+    }
     let step = run::step("tests");
     let mut tests = run::tool(&environment.cargo, &environment.root);
     let additions = environment.root.join("xtask/nextest.toml");
@@ -59,7 +63,11 @@ pub(crate) async fn run(
     // A report of an earlier run says nothing about this one.
     files::remove_file(&report)?;
     tests.args(nextest);
+    if let Some(place) = &place {
+        tests.envs(pool::variables(place));
+    }
     conclude(step, "tests", run::finish(tests).await, &mut failed);
+    drop(place);
     let skips = skips::read(&report);
     for skip in &skips {
         run::say(&format!("    skipped: {}: {}", skip.test, skip.reason));

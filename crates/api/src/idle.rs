@@ -47,7 +47,7 @@ pub struct Lease {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EditSandbox {
-    /// A new name. The hostname inside stays.
+    /// A new name. The hostname inside follows, when the machine is hot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Whether it is kept hot; `true` wakes it at once.

@@ -351,6 +351,22 @@ fn parameters(route: &Route) -> Vec<Parameter> {
                 .build(),
         );
     }
+    if matches!(
+        route.operation,
+        Operation::SandboxList | Operation::SandboxGet
+    ) {
+        parameters.push(
+            ParameterBuilder::new()
+                .name("usage")
+                .parameter_in(ParameterIn::Query)
+                .description(Some(
+                    "true: look up disk_own_bytes and disk_shared_bytes too",
+                ))
+                .required(Required::False)
+                .schema(Some(ObjectBuilder::new().schema_type(Type::Boolean)))
+                .build(),
+        );
+    }
     parameters
 }
 

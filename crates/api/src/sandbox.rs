@@ -89,6 +89,13 @@ pub struct Sandbox {
     pub memory_mb: u64,
     /// Disk in MiB.
     pub disk_size_mb: u64,
+    /// What it takes on disk that nothing else holds, in bytes: what would be free again without
+    /// it. Only there if it is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_own_bytes: Option<u64>,
+    /// What it takes on disk that others hold too, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_shared_bytes: Option<u64>,
     /// Image it was made from.
     pub image: String,
     /// Labels.

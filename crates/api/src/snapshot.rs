@@ -33,9 +33,16 @@ pub struct Snapshot {
     pub source_sandbox: String,
     /// Memory of the machine it holds, in MiB.
     pub size_mb: u64,
-    /// What its files take on disk, in bytes, counting shared blocks once for each file.
+    /// What its files took on disk when it was taken, in bytes, shared or not.
     #[serde(default)]
     pub disk_bytes: u64,
+    /// What it takes on disk that nothing else holds, in bytes: what would be free again without
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_own_bytes: Option<u64>,
+    /// What it takes on disk that others hold too, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_shared_bytes: Option<u64>,
     /// How long the source stood still while it was taken, in milliseconds.
     #[serde(default)]
     pub stall_ms: u64,

@@ -31,9 +31,12 @@ pub struct TreeNode {
     /// Memory of the machine, in MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_mb: Option<u64>,
-    /// Of a checkpoint: what its files take on disk, in bytes.
+    /// Of a checkpoint: as in `GET /snapshots`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub disk_bytes: Option<u64>,
+    pub disk_own_bytes: Option<u64>,
+    /// Of a checkpoint: as in `GET /snapshots`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_shared_bytes: Option<u64>,
     /// Of a checkpoint: bhatti took it by itself, before a rollback.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub automatic: bool,

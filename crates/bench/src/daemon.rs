@@ -49,6 +49,8 @@ impl Daemon {
         command
             .args(["serve", "--listen", ""])
             .args(args)
+            // Both sides work on the file system that was chosen for the run.
+            .env("BHATTI_STORAGE", "plain")
             .stdout(to.try_clone()?)
             .stderr(to);
         let child = command.spawn().with_context(|| {
@@ -87,6 +89,12 @@ impl Daemon {
     /// Its pid; an error if it has ended.
     pub(crate) fn pid(&self) -> anyhow::Result<u32> {
         self.child.id().context("the daemon has ended")
+    }
+
+    /// How it copies machines' files; `unknown` if it is one that does not say.
+    pub(crate) async fn storage(&self) -> anyhow::Result<String> {
+        let storage = self.client().version().await?.storage;
+        Ok(storage.map_or_else(|| "unknown".to_owned(), |storage| storage.kind))
     }
 
     /// The mark of its machines.

@@ -20,6 +20,9 @@ pub(crate) struct MachineFacts {
     pub(crate) kernel: String,
     /// File system of the data directory, and whether it shares blocks.
     pub(crate) file_system: String,
+    /// How the daemon copies machines' files: `reflink`, `pool` or `copy`; older results don't say.
+    #[serde(default)]
+    pub(crate) storage: String,
     /// `kvm` or `tcg`.
     pub(crate) accelerator: String,
     /// QEMU's words about its version.
@@ -47,6 +50,7 @@ impl MachineFacts {
             memory_mb: memory_mb(&read("/proc/meminfo")),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             file_system: format!("{kind}, {shares}"),
+            storage: String::new(),
             accelerator: String::new(),
             qemu: first_line("qemu-system-x86_64", &["--version"]).await,
             kit: String::new(),
@@ -69,6 +73,7 @@ impl MachineFacts {
             memory_mb: 24_000,
             kernel: "6.1.0".to_owned(),
             file_system: "ext4, no reflink".to_owned(),
+            storage: "copy".to_owned(),
             accelerator: "tcg".to_owned(),
             qemu: "QEMU 7.2".to_owned(),
             kit: "0123456789abcdef".to_owned(),
@@ -85,6 +90,7 @@ impl MachineFacts {
             ("memory", format!("{} MB", self.memory_mb)),
             ("kernel", self.kernel.clone()),
             ("data directory on", self.file_system.clone()),
+            ("storage", self.storage.clone()),
             ("accelerator", self.accelerator.clone()),
             ("VMM", self.qemu.clone()),
             ("guest kit", self.kit.clone()),

@@ -113,6 +113,7 @@ async fn run(args: &RunArgs, places: &Places) -> anyhow::Result<()> {
     let mut bench = Bench::prepare(setup).await?;
     let accelerator = bench.accelerator().as_str();
     accelerator.clone_into(&mut results.machine.accelerator);
+    results.machine.storage = bench.daemon.storage().await?;
     results.machine.kit = bench.artifacts().kit.id.to_string();
     let (rows, failed) = bench.measure(&args.only).await;
     bench.finish().await?;

@@ -15,6 +15,10 @@ pub(crate) const LISTEN: &str = "BHATTI_LISTEN";
 pub(crate) const ACCELERATOR: &str = "BHATTI_ACCELERATOR";
 /// The QEMU program.
 pub(crate) const QEMU: &str = "BHATTI_QEMU";
+/// Where the daemon keeps machines' files.
+pub(crate) const STORAGE: &str = "BHATTI_STORAGE";
+/// What the daemon leaves free of the host's disk.
+pub(crate) const DISK_RESERVE_MB: &str = "BHATTI_DISK_RESERVE_MB";
 /// How much the daemon logs.
 pub(crate) const LOG_LEVEL: &str = "BHATTI_LOG_LEVEL";
 /// Whether the daemon limits request rates.
@@ -73,6 +77,14 @@ pub(crate) const VARIABLES: &[Variable] = &[
     Variable {
         name: QEMU,
         help: "QEMU program of `bhatti serve`, over `qemu`",
+    },
+    Variable {
+        name: STORAGE,
+        help: "storage of `bhatti serve`, over `storage`",
+    },
+    Variable {
+        name: DISK_RESERVE_MB,
+        help: "what `bhatti serve` leaves free of the host's disk, over `disk_reserve_mb`",
     },
     Variable {
         name: LOG_LEVEL,

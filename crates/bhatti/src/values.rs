@@ -23,6 +23,14 @@ pub(crate) fn joined(labels: &BTreeMap<String, String>) -> String {
     pairs.join(",")
 }
 
+/// What something takes on disk, in whole MB; a mark if that is not known.
+pub(crate) fn on_disk(bytes: Option<u64>) -> String {
+    match bytes {
+        Some(bytes) => format!("{} MB", bytes.div_ceil(1 << 20)),
+        None => "-".to_owned(),
+    }
+}
+
 /// Whether text can be the name of a variable in a list of several.
 fn is_variable(name: &str) -> bool {
     let begins = |b: u8| b.is_ascii_alphabetic() || b == b'_';

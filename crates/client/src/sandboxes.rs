@@ -40,24 +40,31 @@ impl Client {
         self.listed(labels).await
     }
 
+    /// The same with what each takes on disk, which takes the daemon a while longer.
+    pub async fn sandbox_list_with_usage(&self, labels: &[String]) -> Result<Vec<Sandbox>, Error> {
+        self.fetch(Call::get(list_path(labels, true), "GET /sandboxes"))
+            .await
+    }
+
     /// The same, but only what a list in four columns shows.
     pub async fn sandbox_lines(&self, labels: &[String]) -> Result<Vec<SandboxLine>, Error> {
         self.listed(labels).await
     }
 
     async fn listed<T: DeserializeOwned>(&self, labels: &[String]) -> Result<Vec<T>, Error> {
-        let mut path = "/sandboxes".to_owned();
-        for (index, label) in labels.iter().enumerate() {
-            path.push(if index == 0 { '?' } else { '&' });
-            path.push_str("label=");
-            path.extend(utf8_percent_encode(label, NON_ALPHANUMERIC));
-        }
-        self.fetch(Call::get(path, "GET /sandboxes")).await
+        self.fetch(Call::get(list_path(labels, false), "GET /sandboxes"))
+            .await
     }
 
     /// One sandbox, by name or id.
     pub async fn sandbox_get(&self, sandbox: &str) -> Result<Sandbox, Error> {
         let path = format!("/sandboxes/{}", segment(sandbox));
+        self.fetch(Call::get(path, "GET /sandboxes/{id}")).await
+    }
+
+    /// One sandbox, by name or id, with what it takes on disk.
+    pub async fn sandbox_get_with_usage(&self, sandbox: &str) -> Result<Sandbox, Error> {
+        let path = format!("/sandboxes/{}?usage=true", segment(sandbox));
         self.fetch(Call::get(path, "GET /sandboxes/{id}")).await
     }
 
@@ -152,6 +159,22 @@ impl Client {
     ) -> Result<ExecDetached, Error> {
         self.fetch(exec_call(sandbox, request)).await
     }
+}
+
+fn list_path(labels: &[String], usage: bool) -> String {
+    let mut path = "/sandboxes".to_owned();
+    let mut mark = '?';
+    for label in labels {
+        path.push(mark);
+        path.push_str("label=");
+        path.extend(utf8_percent_encode(label, NON_ALPHANUMERIC));
+        mark = '&';
+    }
+    if usage {
+        path.push(mark);
+        path.push_str("usage=true");
+    }
+    path
 }
 
 /// The daemon ends the command when its time is up, so the call gets longer than that.

@@ -241,7 +241,7 @@ mod test {
     async fn who_waits_gets_room_when_there_is_some() {
         let (admission, free) = admission(1);
         let two = MemoryMb::new(2048).unwrap();
-        let wait = Some(Duration::from_secs(60));
+        let wait = Some(Duration::from_mins(1));
         let (room, ()) = tokio::join!(admission.room(two, wait), async {
             tokio::time::sleep(Duration::from_secs(5)).await;
             free.store(8, Ordering::Relaxed);

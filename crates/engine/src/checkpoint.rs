@@ -5,21 +5,32 @@
 //! right name is a whole image. The manifest's first line carries its format's version and its own
 //! digest:
 //! ```text
-//! bhatti-image 1 <BLAKE3 of the rest, hexadecimal>
+//! bhatti-image 2 <BLAKE3 of the rest, hexadecimal>
 //! {"kind":"checkpoint", …}
 //! ```
+//! Memory and disk are digested by parts: a table of these ([`bhatti_host::sums`]) lies beside
+//! each, and the digest that the manifest has of the file and of the table is that of the table's
+//! bytes. In format 1, which is still read, it was that of all the file's pages.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use bhatti_host::extents::{self, Usage};
 use bhatti_host::files;
+use bhatti_host::sums::{self, Sums, SumsError};
 use serde::{Deserialize, Serialize};
 
+use crate::bases::Bases;
 use crate::layout::file;
 
 /// The version of the format that is written.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
+/// The last version without tables of digests.
+const WITHOUT_SUMS: u32 = 1;
+/// Files that have a table of digests.
+const SUMMED: [&str; 2] = [file::MEMORY, file::DISK];
 const MAGIC: &str = "bhatti-image";
 /// Longest manifest that is read, in bytes.
 const MAX_MANIFEST: u64 = 1 << 20;
@@ -62,7 +73,8 @@ pub enum ImageKind {
 pub struct FileEntry {
     /// Its length, holes included.
     pub bytes: u64,
-    /// Its digest as `bhatti_host::files::sparse_digest` makes it.
+    /// Its digest as `bhatti_host::files::sparse_digest` makes it; of memory, of a disk and of
+    /// their tables: the digest of the table's bytes, in hexadecimal.
     pub digest: String,
 }
 
@@ -96,43 +108,72 @@ pub enum ImageError {
 }
 
 /// Makes a half-made image whole: syncs its files, writes the manifest, renames the directory.
-/// `manifest.files` is filled in from `names`. Blocking.
+/// `manifest.files` is filled in from `names`; what the files were cloned from, if that is known,
+/// saves reading what they share with it. Blocking.
 pub fn seal(
     half: &Path,
     whole: &Path,
     mut manifest: Manifest,
     names: &[&str],
+    bases: &Bases,
 ) -> Result<(), ImageError> {
     let io = |action| move |source| ImageError::Io { action, source };
     if !half.exists() && verify(whole, Depth::Sizes).is_ok() {
         // Sealed already.
         return Ok(());
     }
-    for name in names {
-        let path = half.join(name);
-        let bytes = fs_err::metadata(&path)
-            .map_err(io("read a file of the image"))?
-            .len();
-        // Both at once: one waits for the disk, the other for the processor.
-        let (digest, synced) = std::thread::scope(|threads| {
-            let syncing = threads.spawn(|| files::sync_file(&path));
-            let digest = files::sparse_digest(&path);
-            let synced = syncing.join();
-            (
-                digest,
-                synced.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            )
-        });
-        synced.map_err(io("sync a file of the image"))?;
-        let digest = digest.map_err(io("read a file of the image"))?;
-        manifest
-            .files
-            .insert((*name).to_owned(), FileEntry { bytes, digest });
-    }
+    // All at once: syncing waits for the disk, digesting for the processor.
+    std::thread::scope(|threads| {
+        let sync = |name: &&str| {
+            let path = half.join(name);
+            threads.spawn(move || files::sync_file(&path))
+        };
+        let syncing: Vec<_> = names.iter().map(sync).collect();
+        for name in names {
+            let entries = digest(half, name, bases).map_err(io("read a file of the image"))?;
+            manifest.files.extend(entries);
+        }
+        for sync in syncing {
+            let synced = sync.join();
+            synced
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                .map_err(io("sync a file of the image"))?;
+        }
+        Ok(())
+    })?;
+    // The directory is synced with it.
     files::write_durable(&half.join(file::MANIFEST), encode(&manifest).as_bytes())
         .map_err(io("write the manifest"))?;
-    files::sync_dir(half).map_err(io("sync the image"))?;
     files::rename_durable(half, whole).map_err(io("rename the image"))
+}
+
+/// The entry of a file, and that of its table, which is written, if it gets one.
+fn digest(dir: &Path, name: &str, bases: &Bases) -> io::Result<Vec<(String, FileEntry)>> {
+    let path = dir.join(name);
+    let entry = |path: &Path, digest| -> io::Result<_> {
+        let bytes = fs_err::metadata(path)?.len();
+        Ok(FileEntry { bytes, digest })
+    };
+    if !SUMMED.contains(&name) {
+        let digest = files::sparse_digest(&path)?;
+        return Ok(vec![(name.to_owned(), entry(&path, digest)?)]);
+    }
+    let table = sums::beside(&path);
+    let (sums, work) = sums::of_counted(&open(&path)?, bases.get(name))?;
+    tracing::debug!(name, work.read, work.inherited, "chunks were digested");
+    let digest = sums.write(&table)?;
+    Ok(vec![
+        (name.to_owned(), entry(&path, digest.clone())?),
+        (table_name(name), entry(&table, digest)?),
+    ])
+}
+
+fn table_name(name: &str) -> String {
+    format!("{name}{}", sums::SUFFIX)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    Ok(fs_err::File::open(path)?.into_parts().0)
 }
 
 /// How much of an image is checked.
@@ -146,7 +187,6 @@ pub enum Depth {
 
 /// Checks an image and gives its manifest. Blocking.
 pub fn verify(dir: &Path, depth: Depth) -> Result<Manifest, ImageError> {
-    let io = |action| move |source| ImageError::Io { action, source };
     let bytes =
         files::read_bounded(&dir.join(file::MANIFEST), MAX_MANIFEST).map_err(
             |source| match source.kind() {
@@ -157,23 +197,74 @@ pub fn verify(dir: &Path, depth: Depth) -> Result<Manifest, ImageError> {
                 },
             },
         )?;
-    let manifest = decode(&bytes)?;
+    let Decoded { format, manifest } = decode(&bytes)?;
     for (name, entry) in &manifest.files {
-        let damaged = || ImageError::File { name: name.clone() };
-        if ![file::STATE, file::MEMORY, file::DISK].contains(&name.as_str()) {
+        let known = match name.strip_suffix(sums::SUFFIX) {
+            None => [file::STATE, file::MEMORY, file::DISK].contains(&name.as_str()),
+            // A table has a subject with the same digest.
+            Some(subject) => {
+                let subject = manifest.files.get(subject);
+                subject
+                    .is_some_and(|subject| format > WITHOUT_SUMS && subject.digest == entry.digest)
+            }
+        };
+        let has_table = manifest.files.contains_key(&table_name(name));
+        let needs_table = format > WITHOUT_SUMS && SUMMED.contains(&name.as_str());
+        if !known || has_table != needs_table {
             return Err(ImageError::Manifest);
         }
-        let path = dir.join(name);
-        let len = fs_err::metadata(&path).map_err(|_| damaged())?.len();
-        let sound = len == entry.bytes
-            && (depth == Depth::Sizes
-                || files::sparse_digest(&path).map_err(io("read a file of the image"))?
-                    == entry.digest);
-        if !sound {
-            return Err(damaged());
+        let len = fs_err::metadata(dir.join(name)).map(|metadata| metadata.len());
+        if len.ok() != Some(entry.bytes) {
+            return Err(ImageError::File { name: name.clone() });
+        }
+    }
+    if depth == Depth::Digests {
+        for (name, entry) in &manifest.files {
+            check(dir, format, name, entry)?;
         }
     }
     Ok(manifest)
+}
+
+/// Checks every byte of a file and of its table.
+fn check(dir: &Path, format: u32, name: &str, entry: &FileEntry) -> Result<(), ImageError> {
+    const READ: &str = "read a file of the image";
+    let io = |source| ImageError::Io {
+        action: READ,
+        source,
+    };
+    let damaged = |name: &str| ImageError::File {
+        name: name.to_owned(),
+    };
+    let path = dir.join(name);
+    if name.ends_with(sums::SUFFIX) {
+        // Checked with its subject.
+        return Ok(());
+    }
+    if format <= WITHOUT_SUMS || !SUMMED.contains(&name) {
+        let digest = files::sparse_digest(&path).map_err(io)?;
+        return if digest == entry.digest {
+            Ok(())
+        } else {
+            Err(damaged(name))
+        };
+    }
+    let bytes = sums::read_bytes(&sums::beside(&path), entry.bytes).map_err(io)?;
+    let table = Sums::from_bytes(&bytes);
+    let table = match table {
+        Ok(table) if sums::digest(&bytes) == entry.digest => table,
+        _ => return Err(damaged(&table_name(name))),
+    };
+    match sums::verify(&open(&path).map_err(io)?, &table) {
+        Ok(()) => Ok(()),
+        Err(SumsError::Read(source)) => Err(io(source)),
+        Err(SumsError::Length { .. } | SumsError::FirstBad { .. }) => Err(damaged(name)),
+    }
+}
+
+/// What the files of an image take on disk: its own, and what other files hold too. Blocking.
+pub fn usage(dir: &Path) -> io::Result<Usage> {
+    extents::usage_of_dir(dir)
 }
 
 /// What the files of an image take on disk, in bytes.
@@ -194,7 +285,12 @@ fn encode(manifest: &Manifest) -> String {
     )
 }
 
-fn decode(bytes: &[u8]) -> Result<Manifest, ImageError> {
+struct Decoded {
+    format: u32,
+    manifest: Manifest,
+}
+
+fn decode(bytes: &[u8]) -> Result<Decoded, ImageError> {
     let text = std::str::from_utf8(bytes).map_err(|_| ImageError::Manifest)?;
     let (head, body) = text.split_once('\n').ok_or(ImageError::Manifest)?;
     let mut words = head.split(' ');
@@ -211,15 +307,17 @@ fn decode(bytes: &[u8]) -> Result<Manifest, ImageError> {
     if words.next() != Some(blake3::hash(body.as_bytes()).to_hex().as_str()) {
         return Err(ImageError::Manifest);
     }
-    serde_json::from_str(body).map_err(|_| ImageError::Manifest)
+    let manifest = serde_json::from_str(body).map_err(|_| ImageError::Manifest)?;
+    Ok(Decoded { format, manifest })
 }
 
 #[cfg(test)]
-mod test {
+pub(crate) mod test {
     use std::collections::BTreeMap;
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
     use super::{Depth, ImageError, ImageKind, Manifest, seal, verify};
+    use crate::bases::{Base, Bases};
 
     fn manifest() -> Manifest {
         Manifest {
@@ -235,74 +333,162 @@ mod test {
         }
     }
 
-    fn sealed(dir: &std::path::Path) -> PathBuf {
-        let (half, whole) = (dir.join(".new-x"), dir.join("x"));
-        fs_err::create_dir(&half).unwrap();
-        for name in ["state", "mem"] {
-            fs_err::write(half.join(name), vec![7; 9000]).unwrap();
+    /// Makes an image of files of which each holds the same.
+    pub(crate) fn image(dir: &Path, name: &str, files: &[&str]) -> PathBuf {
+        let (half, whole) = (dir.join(format!(".new-{name}")), dir.join(name));
+        fs_err::create_dir(&half).expect("a directory can be made");
+        for name in files {
+            fs_err::write(half.join(name), vec![7; 9000]).expect("a file can be written");
         }
-        seal(&half, &whole, manifest(), &["state", "mem"]).unwrap();
+        seal(&half, &whole, manifest(), files, &Bases::none()).expect("an image can be made");
         whole
+    }
+
+    pub(crate) fn sealed(dir: &Path) -> PathBuf {
+        image(dir, "x", &["state", "mem"])
+    }
+
+    fn golden(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../contracts")
+            .join(name)
     }
 
     #[test]
     fn the_manifests_bytes_do_not_change_unnoticed() {
         let dir = tempfile::tempdir().unwrap();
-        let whole = sealed(dir.path());
+        let whole = image(dir.path(), "x", &["state", "mem", "disk.raw"]);
         let written = fs_err::read_to_string(whole.join("manifest")).unwrap();
-        let golden = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../contracts/image-manifest-v1"
-        );
+        let golden = golden("image-manifest-v2");
+        if std::env::var_os("BLESS").is_some() {
+            fs_err::write(&golden, &written).unwrap();
+        }
         assert_eq!(written, fs_err::read_to_string(golden).unwrap());
     }
 
     #[test]
-    fn every_kind_of_damage_is_noticed() {
+    fn an_image_of_format_1_is_read_and_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| dir.path().join(name);
+        for name in ["state", "mem"] {
+            fs_err::write(file(name), vec![7; 9000]).unwrap();
+        }
+        fs_err::copy(golden("image-manifest-v1"), file("manifest")).unwrap();
+        let read = verify(dir.path(), Depth::Digests).unwrap();
+        assert_eq!(read.files.len(), 2);
+        assert!(Base::of_image(dir.path(), "mem").is_none());
+        fs_err::write(file("mem"), vec![8; 9000]).unwrap();
+        assert_eq!(damaged(dir.path(), Depth::Digests), "mem");
+    }
+
+    /// The file that is said to be damaged.
+    fn damaged(image: &Path, depth: Depth) -> String {
+        match verify(image, depth) {
+            Err(ImageError::File { name }) => name,
+            Err(ImageError::Manifest) => "manifest".to_owned(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn damage_to_each_file_is_noticed_and_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = ["state", "mem", "disk.raw"];
+        let whole = image(dir.path(), "x", &files);
+        verify(&whole, Depth::Digests).unwrap();
+        for name in [
+            "state",
+            "mem",
+            "disk.raw",
+            "mem.sums",
+            "disk.raw.sums",
+            "manifest",
+        ] {
+            let path = whole.join(name);
+            let good = fs_err::read(&path).unwrap();
+            for at in [0, good.len() / 2, good.len() - 1] {
+                let mut bad = good.clone();
+                bad[at] ^= 1;
+                fs_err::write(&path, &bad).unwrap();
+                assert_eq!(damaged(&whole, Depth::Digests), name, "byte {at}");
+            }
+            for bad in [&good[1..], &[good.as_slice(), b" "].concat(), b""] {
+                fs_err::write(&path, bad).unwrap();
+                assert_eq!(damaged(&whole, Depth::Sizes), name);
+            }
+            fs_err::remove_file(&path).unwrap();
+            assert_eq!(damaged(&whole, Depth::Sizes), name);
+            fs_err::write(&path, &good).unwrap();
+        }
+        verify(&whole, Depth::Digests).unwrap();
+    }
+
+    #[test]
+    fn a_manifest_that_was_changed_or_is_of_a_newer_format_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let whole = sealed(dir.path());
-        verify(&whole, Depth::Digests).unwrap();
-        let mem = whole.join("mem");
-        let good = fs_err::read(&mem).unwrap();
-        let mut bad = good.clone();
-        bad[8999] = 8;
-        fs_err::write(&mem, &bad).unwrap();
-        verify(&whole, Depth::Sizes).unwrap();
-        assert!(matches!(
-            verify(&whole, Depth::Digests),
-            Err(ImageError::File { .. })
-        ));
-        fs_err::write(&mem, &good[1..]).unwrap();
-        assert!(matches!(
-            verify(&whole, Depth::Sizes),
-            Err(ImageError::File { .. })
-        ));
-        fs_err::remove_file(&mem).unwrap();
-        assert!(matches!(
-            verify(&whole, Depth::Sizes),
-            Err(ImageError::File { .. })
-        ));
-        fs_err::write(&mem, &good).unwrap();
         let path = whole.join("manifest");
         let text = fs_err::read_to_string(&path).unwrap();
-        fs_err::write(
-            &path,
-            text.replace("\"memory_mb\":512", "\"memory_mb\":513"),
-        )
-        .unwrap();
+        let changed = text.replace("\"memory_mb\":512", "\"memory_mb\":513");
+        fs_err::write(&path, changed).unwrap();
+        assert_eq!(damaged(&whole, Depth::Sizes), "manifest");
+        fs_err::write(&path, text.replacen(" 2 ", " 3 ", 1)).unwrap();
         assert!(matches!(
             verify(&whole, Depth::Sizes),
-            Err(ImageError::Manifest)
+            Err(ImageError::TooNew { found: 3 })
         ));
-        fs_err::write(&path, text.replacen(" 1 ", " 2 ", 1)).unwrap();
-        assert!(matches!(
-            verify(&whole, Depth::Sizes),
-            Err(ImageError::TooNew { found: 2 })
-        ));
-        fs_err::write(&path, "").unwrap();
-        assert!(matches!(
-            verify(&whole, Depth::Sizes),
-            Err(ImageError::Manifest)
-        ));
+        // Whose digests are then not what they were made as.
+        fs_err::write(&path, text.replacen(" 2 ", " 1 ", 1)).unwrap();
+        assert_eq!(damaged(&whole, Depth::Sizes), "manifest");
+    }
+
+    #[test]
+    fn a_manifest_that_does_not_list_the_tables_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = sealed(dir.path());
+        let rewrite = |change: &dyn Fn(&mut Manifest)| {
+            let mut manifest = verify(&whole, Depth::Sizes).unwrap();
+            change(&mut manifest);
+            fs_err::write(whole.join("manifest"), super::encode(&manifest)).unwrap();
+            let said = damaged(&whole, Depth::Sizes);
+            fs_err::remove_dir_all(&whole).unwrap();
+            sealed(dir.path());
+            said
+        };
+        let said = rewrite(&|manifest| drop(manifest.files.remove("mem.sums")));
+        assert_eq!(said, "manifest");
+        let said = rewrite(&|manifest| drop(manifest.files.remove("mem")));
+        assert_eq!(said, "manifest");
+        let said = rewrite(&|manifest| {
+            let entry = manifest.files["state"].clone();
+            manifest.files.insert("state.sums".to_owned(), entry);
+        });
+        assert_eq!(said, "manifest");
+        let said = rewrite(&|manifest| {
+            let entry = manifest.files["mem"].clone();
+            manifest.files.insert("../mem".to_owned(), entry);
+        });
+        assert_eq!(said, "manifest");
+    }
+
+    #[test]
+    fn an_image_over_a_base_is_the_same_as_without() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = image(dir.path(), "base", &["mem"]);
+        let half = dir.path().join(".new-over");
+        fs_err::create_dir(&half).unwrap();
+        // Another name of the base's memory.
+        fs_err::hard_link(base.join("mem"), half.join("mem")).unwrap();
+        let bases = Bases::none().with("mem", Base::of_image(&base, "mem"));
+        assert!(bases.get("mem").is_some());
+        let over = dir.path().join("over");
+        seal(&half, &over, manifest(), &["mem"], &bases).unwrap();
+        // Again, as after a crash.
+        seal(&half, &over, manifest(), &["mem"], &bases).unwrap();
+        let (base, over) = (
+            verify(&base, Depth::Digests).unwrap(),
+            verify(&over, Depth::Digests).unwrap(),
+        );
+        assert_eq!(base.files, over.files);
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use bhatti_host::pool::settings::{StorageChoice, StorageSettings};
 pub use bhatti_lifecycle::idle::IdlePolicy;
 
 use crate::fault::{Faults, NoFaults};
@@ -21,17 +22,24 @@ pub struct EngineConfig {
     pub idle: IdlePolicy,
     /// How long a request waits for a sandbox to wake; longer and it is told to ask again.
     pub wake_limit: Duration,
+    /// Where machines' files are kept.
+    pub storage: StorageSettings,
     /// Asked before and after each step; tests make it fail or end the process.
     pub faults: Arc<dyn Faults>,
 }
 
 impl EngineConfig {
-    /// The defaults over a data directory.
+    /// The defaults over a data directory, which is used as it is: only who asks for a pool gets
+    /// one, for it stays mounted when the engine is gone.
     pub fn new(data_dir: PathBuf) -> Self {
         Self {
             data_dir,
             qemu: PathBuf::from("qemu-system-x86_64"),
             accelerator: AcceleratorChoice::Auto,
+            storage: StorageSettings {
+                choice: StorageChoice::Plain,
+                ..StorageSettings::default()
+            },
             idle: IdlePolicy::default(),
             wake_limit: Duration::from_mins(1),
             faults: Arc::new(NoFaults),

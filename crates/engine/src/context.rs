@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bhatti_host::facts;
+use bhatti_host::pool::storage::Storage;
 use bhatti_image::catalog::Catalog;
+use bhatti_image::intake::Intake;
 use bhatti_image::kit::{Kit, KitStore};
 use bhatti_store::error::StoreError;
 use bhatti_store::store::Store;
@@ -23,17 +24,17 @@ use crate::fault::Faults;
 use crate::layout::Layout;
 use crate::policies::Policies;
 
-/// Disk space that is left to the host, in bytes.
-const DISK_RESERVE: u64 = 512 << 20;
-
 /// What all parts of the engine share.
 pub(crate) struct Context {
     pub(crate) layout: Layout,
+    pub(crate) storage: Arc<Storage>,
     pub(crate) data_dir: DataDirId,
     pub(crate) store: Store,
     pub(crate) vmm: Arc<dyn Vmm>,
     pub(crate) kits: KitStore,
     pub(crate) images: Catalog,
+    /// Takes in images from outside, where machines are kept on another file system.
+    pub(crate) intake: Option<Arc<Intake>>,
     pub(crate) accelerators: Accelerators,
     pub(crate) faults: Arc<dyn Faults>,
     pub(crate) admission: Admission,
@@ -57,6 +58,7 @@ impl Context {
     )]
     pub(crate) fn new(
         layout: Layout,
+        storage: Storage,
         data_dir: DataDirId,
         store: Store,
         vmm: Arc<dyn Vmm>,
@@ -68,13 +70,18 @@ impl Context {
         policies: Policies,
         boot: String,
     ) -> Self {
+        let intake = layout
+            .images_put()
+            .map(|from| Arc::new(Intake::new(from, images.clone())));
         Self {
             layout,
+            storage: Arc::new(storage),
             data_dir,
             store,
             vmm,
             kits,
             images,
+            intake,
             accelerators,
             faults,
             admission,
@@ -131,22 +138,6 @@ impl Context {
             return Err(Error::Unavailable {
                 message: "the host is going down; no machine is started".to_owned(),
                 hint: None,
-            });
-        }
-        Ok(())
-    }
-
-    /// Refuses what would leave the data directory's disk without its reserve.
-    pub(crate) fn admit_disk(&self, bytes: u64) -> Result<(), Error> {
-        let available = facts::available_disk(self.layout.root()).map_err(Error::internal)?;
-        if bytes + DISK_RESERVE > available {
-            return Err(Error::Unavailable {
-                message: format!(
-                    "the host's disk has no room for it ({} MB needed, {} MB are free)",
-                    bytes >> 20,
-                    available.saturating_sub(DISK_RESERVE) >> 20
-                ),
-                hint: Some("delete snapshots or sandboxes that are no longer used".to_owned()),
             });
         }
         Ok(())

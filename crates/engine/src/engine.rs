@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bhatti_guest::exec::{Command, Exec};
+use bhatti_host::extents::Usage;
 use bhatti_host::lock::{DirLock, LockError};
 use bhatti_host::{facts, files};
 use bhatti_image::catalog::Catalog;
@@ -47,7 +48,7 @@ use crate::view::{
     AwakeView, Created, DetachedView, HostView, IdleView, ImageView, RolledBackView, SandboxView,
     SleepAllView, SnapshotView, UserView,
 };
-use crate::{naming, recovery};
+use crate::{naming, recovery, storage};
 
 /// The image of a sandbox that names none.
 const DEFAULT_IMAGE: &str = "base";
@@ -82,6 +83,8 @@ impl Engine {
             },
             LockError::Io(_) => Error::internal(error),
         })?;
+        let storage = storage::open(&layout, config.storage).await?;
+        let layout = layout.with_storage(storage.root().to_owned());
         let prepared = layout.clone();
         let (data_dir, store) = Context::blocking(move || {
             let id = recovery::prepare(&prepared).map_err(Error::internal)?;
@@ -96,6 +99,7 @@ impl Engine {
         let boot = facts::boot_id().map_err(Error::internal)?;
         let ctx = Arc::new(Context::new(
             layout,
+            storage,
             data_dir,
             store,
             vmm,
@@ -108,6 +112,7 @@ impl Engine {
             boot,
         ));
         ctx.load_policies().await?;
+        ctx.take_images().await?;
         recovery::recover(&ctx, &directory).await?;
         let engine = Self {
             ctx,
@@ -117,6 +122,7 @@ impl Engine {
         };
         engine.probe_early();
         engine.watch_memory();
+        engine.watch_storage();
         engine.wake_kept_hot();
         Ok(engine)
     }
@@ -142,6 +148,16 @@ impl Engine {
         let ctx = self.ctx.clone();
         self.ctx.tasks.spawn(async move {
             ctx.closing.run_until_cancelled(ctx.admission.watch()).await;
+        });
+    }
+
+    /// Looks after the room for machines' files until the engine is closed.
+    fn watch_storage(&self) {
+        let ctx = self.ctx.clone();
+        self.ctx.tasks.spawn(async move {
+            ctx.closing
+                .run_until_cancelled(storage::watch(ctx.storage.clone()))
+                .await;
         });
     }
 
@@ -200,6 +216,7 @@ impl Engine {
                 .accelerators
                 .known()
                 .map(|found| found.as_str().to_owned()),
+            storage: self.ctx.storage_view()?,
         })
     }
 
@@ -377,6 +394,20 @@ impl Engine {
     #[expect(clippy::unused_async, reason = "the facade's methods are all alike")]
     pub async fn sandbox_get(&self, caller: &Caller, key: &str) -> Result<SandboxView, Error> {
         Ok(self.find(caller, key)?.now().view)
+    }
+
+    /// What a sandbox's files take on disk now: its disk, and its memory if it sleeps or was made
+    /// from a checkpoint. `None` if it can't be told.
+    pub async fn sandbox_usage(&self, caller: &Caller, key: &str) -> Result<Option<Usage>, Error> {
+        let id = self.find(caller, key)?.id.clone();
+        let usages = Context::usages(vec![self.ctx.layout.sandbox(&id)]).await?;
+        Ok(usages.into_iter().next().flatten())
+    }
+
+    /// The same of several sandboxes that [`Engine::sandbox_list`] gave, in their order.
+    pub async fn sandbox_usages(&self, views: &[SandboxView]) -> Result<Vec<Option<Usage>>, Error> {
+        let dirs = views.iter().map(|view| self.ctx.layout.sandbox(&view.id));
+        Context::usages(dirs.collect()).await
     }
 
     /// Why a sandbox is awake, and when it will not be.

@@ -304,13 +304,18 @@ impl From<ImageError> for Error {
                 hint: Some("run the newer bhatti that wrote it".to_owned()),
             },
             ImageError::Manifest | ImageError::File { .. } => Self::Failed {
-                message: "the stored memory or disk is damaged".to_owned(),
+                message: match error {
+                    ImageError::File { name } => {
+                        format!("the stored memory or disk is damaged (file {name:?})")
+                    }
+                    _ => "the stored memory or disk is damaged (its manifest)".to_owned(),
+                },
                 hint: Some(
                     "it can't be gone on from: delete the snapshot, or boot a sandbox from its \
                      disk with `bhatti start --force`"
                         .to_owned(),
                 ),
-                source: Some(Box::new(error)),
+                source: None,
             },
         }
     }

@@ -7,12 +7,12 @@
 //! It is all or nothing: what was made is taken away again if one copy fails. A daemon that is
 //! cut off leaves the copies that were whole by then, and no trace of the others.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use bhatti_host::files::{self, Cloned};
+use bhatti_host::files;
+use bhatti_host::pool::settings::StorageKind;
 use bhatti_lifecycle::plan::PlanKind;
 use bhatti_lifecycle::state::State;
 use bhatti_store::sandbox::SandboxRow;
@@ -20,6 +20,7 @@ use bhatti_types::id::{SandboxId, hex};
 use bhatti_types::invalid::Invalid;
 use bhatti_types::name::SandboxName;
 use bhatti_types::parent::Parent;
+use bhatti_vmm::machine::file;
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use tokio::sync::oneshot;
@@ -126,26 +127,20 @@ impl Engine {
     /// Refuses what the disk has no room for: the captured memory, which is at most all of it, and
     /// the disks where they can't share their blocks.
     async fn admit_copies(&self, row: &SandboxRow, copies: Copies) -> Result<(), Error> {
-        let disk = self
-            .ctx
-            .layout
-            .sandbox(&row.id)
-            .join(bhatti_vmm::machine::file::DISK);
-        let (forks, name) = (self.ctx.layout.forks(), random_name()?);
-        let copied = Context::blocking(move || {
-            fs_err::create_dir_all(&forks)?;
-            let used = files::disk_usage(&disk).unwrap_or_default();
-            std::io::Result::Ok(if shares_blocks(&forks, &name)? {
-                0
-            } else {
-                used
-            })
+        let (ctx, id, memory) = (self.ctx.clone(), row.id.clone(), row.memory.bytes());
+        Context::blocking(move || {
+            let disks = match ctx.storage.kind() {
+                StorageKind::Reflink | StorageKind::Pool => 0,
+                StorageKind::Copy => {
+                    let disk = ctx.layout.sandbox(&id).join(file::DISK);
+                    let used = files::disk_usage(&disk).unwrap_or_default();
+                    // The capture itself holds one more.
+                    used * (u64::from(copies.get()) + 1)
+                }
+            };
+            ctx.admit_disk(memory + disks)
         })
         .await?
-        .map_err(Error::internal)?;
-        // The capture itself holds one more.
-        let disks = copied * (u64::from(copies.get()) + 1);
-        self.ctx.admit_disk(row.memory.bytes() + disks)
     }
 
     /// Records all copies, so that their names are theirs and they count, or none.
@@ -313,16 +308,6 @@ fn random_name() -> Result<String, Error> {
     let mut random = [0u8; 8];
     getrandom::fill(&mut random).map_err(Error::internal)?;
     Ok(hex(&random))
-}
-
-/// Whether files in a directory can share their blocks: tried, under a name of its own. Blocking.
-fn shares_blocks(dir: &Path, name: &str) -> std::io::Result<bool> {
-    let (file, copy) = (dir.join(name), dir.join(format!("{name}-copy")));
-    let tried =
-        fs_err::write(&file, [1; files::PAGE]).and_then(|()| files::clone_file(&file, &copy));
-    files::remove_file(&copy)?;
-    files::remove_file(&file)?;
-    Ok(matches!(tried?, Cloned::Reflink))
 }
 
 /// An error, with the copy that it befell.

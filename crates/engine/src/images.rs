@@ -19,6 +19,7 @@ fn view(image: Image) -> ImageView {
 
 impl Context {
     pub(crate) async fn image_list(&self) -> Result<Vec<ImageView>, Error> {
+        self.take_images().await?;
         let catalog = self.images.clone();
         let images = Self::blocking(move || catalog.list()).await??;
         Ok(images.into_iter().map(view).collect())
@@ -29,6 +30,7 @@ impl Context {
     }
 
     pub(crate) async fn image(&self, name: &ImageName) -> Result<Image, Error> {
+        self.take_images().await?;
         let (catalog, wanted) = (self.images.clone(), name.clone());
         let image = Self::blocking(move || catalog.get(&wanted)).await??;
         image.ok_or_else(|| Error::NotFound {

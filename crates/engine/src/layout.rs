@@ -14,6 +14,9 @@ pub mod file {
     pub const MEMORY: &str = "mem";
     /// The disk, in checkpoints.
     pub const DISK: &str = "disk.raw";
+    /// In a sandbox's directory: the path, within the data directory, of the image whose disk its
+    /// own was last cloned from or to.
+    pub const DISK_BASE: &str = "disk.base";
 }
 
 /// Beginning of the names of directories that are not whole yet; always safe to delete at the
@@ -24,12 +27,28 @@ pub const HALF_MADE: &str = ".new-";
 #[derive(Debug, Clone)]
 pub struct Layout {
     root: PathBuf,
+    /// What holds machines and what they are made from: the data directory itself, or its pool.
+    storage: PathBuf,
 }
 
 impl Layout {
-    /// The paths under `root`.
+    /// The paths under `root`, machines among them.
     pub fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self {
+            storage: root.clone(),
+            root,
+        }
+    }
+
+    /// The same with machines, and what they are made from, under `storage`: one file system that
+    /// shares blocks if there is one.
+    pub fn with_storage(self, storage: PathBuf) -> Self {
+        Self { storage, ..self }
+    }
+
+    /// What holds machines and what they are made from.
+    pub fn storage(&self) -> &Path {
+        &self.storage
     }
 
     /// The data directory itself.
@@ -59,7 +78,18 @@ impl Layout {
 
     /// Images.
     pub fn images(&self) -> PathBuf {
-        self.root.join("images")
+        self.storage.join("images")
+    }
+
+    /// Where images are put from outside, if they are not used there: then they are moved to
+    /// [`Layout::images`].
+    pub fn images_put(&self) -> Option<PathBuf> {
+        (self.storage != self.root).then(|| self.root.join("images"))
+    }
+
+    /// Templates.
+    pub fn templates(&self) -> PathBuf {
+        self.storage.join("templates")
     }
 
     /// What may be deleted at every start.
@@ -69,7 +99,7 @@ impl Layout {
 
     /// All sandboxes' directories.
     pub fn sandboxes(&self) -> PathBuf {
-        self.root.join("sandboxes")
+        self.storage.join("sandboxes")
     }
 
     /// One sandbox's directory.
@@ -94,12 +124,12 @@ impl Layout {
 
     /// What forks have captured and their copies are going on from; deleted at every start.
     pub fn forks(&self) -> PathBuf {
-        self.root.join("forks")
+        self.storage.join("forks")
     }
 
     /// All checkpoints' directories.
     pub fn snapshots(&self) -> PathBuf {
-        self.root.join("snapshots")
+        self.storage.join("snapshots")
     }
 
     /// One checkpoint's directory.

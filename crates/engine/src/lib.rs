@@ -11,6 +11,7 @@
 
 pub mod accelerator;
 mod admission;
+pub mod bases;
 pub mod checkpoint;
 pub mod config;
 mod context;
@@ -28,6 +29,7 @@ pub mod request;
 mod rollback;
 mod sandbox;
 mod snapshots;
+mod storage;
 mod tree;
 mod users;
 pub mod view;

@@ -60,7 +60,7 @@ pub struct NewSandbox {
 /// A change of a sandbox. What is `None` or empty stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EditSandbox {
-    /// Its new name. The hostname inside stays.
+    /// Its new name. The hostname inside follows, when the machine is hot.
     pub name: Option<SandboxName>,
     /// Labels to set.
     pub labels_add: Labels,
@@ -70,14 +70,35 @@ pub struct EditSandbox {
     pub idle: IdleEdit,
 }
 
-/// A change of what is set about idling. The outer `None` leaves a setting alone; of the times,
-/// the inner one takes it back to what is set one up.
+/// A change of an idle time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TimeEdit {
+    /// It stays as it is.
+    #[default]
+    Leave,
+    /// What is set one up holds again.
+    Inherit,
+    /// It becomes this.
+    Set(IdleTime),
+}
+
+impl TimeEdit {
+    fn onto(self, setting: Option<IdleTime>) -> Option<IdleTime> {
+        match self {
+            Self::Leave => setting,
+            Self::Inherit => None,
+            Self::Set(time) => Some(time),
+        }
+    }
+}
+
+/// A change of what is set about idling. What is `None` stays as it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct IdleEdit {
     /// Until vCPUs are paused.
-    pub pause_after: Option<Option<IdleTime>>,
+    pub pause_after: TimeEdit,
     /// Until memory goes to disk.
-    pub cold_after: Option<Option<IdleTime>>,
+    pub cold_after: TimeEdit,
     /// Whether it is kept hot.
     pub keep_hot: Option<bool>,
     /// Share of a core above which it counts as used, in per cent; 0 for never.
@@ -91,8 +112,8 @@ impl IdleEdit {
     #[must_use]
     pub fn onto(self, settings: IdleSettings) -> IdleSettings {
         IdleSettings {
-            pause_after: self.pause_after.unwrap_or(settings.pause_after),
-            cold_after: self.cold_after.unwrap_or(settings.cold_after),
+            pause_after: self.pause_after.onto(settings.pause_after),
+            cold_after: self.cold_after.onto(settings.cold_after),
             keep_hot: self.keep_hot.or(settings.keep_hot),
             busy_cpu: self.busy_cpu.or(settings.busy_cpu),
             wake_timers: self.wake_timers.or(settings.wake_timers),

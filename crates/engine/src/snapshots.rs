@@ -1,18 +1,22 @@
 //! Checkpoints.
 
+use std::path::{Path, PathBuf};
+
+use bhatti_host::extents::Usage;
 use bhatti_host::files;
 use bhatti_store::snapshot::{SnapshotRow, SnapshotStatus};
 use bhatti_types::id::{SnapshotId, UserId};
 use bhatti_types::name::SnapshotName;
 use jiff::Timestamp;
 
+use crate::checkpoint;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::request::Caller;
 use crate::sandbox::handle::Handle;
 use crate::view::SnapshotView;
 
-pub(crate) fn view(row: SnapshotRow) -> SnapshotView {
+pub(crate) fn view(row: SnapshotRow, usage: Option<Usage>) -> SnapshotView {
     SnapshotView {
         id: row.id,
         user: row.user,
@@ -20,9 +24,23 @@ pub(crate) fn view(row: SnapshotRow) -> SnapshotView {
         source: row.source_sandbox,
         memory: row.memory,
         disk_bytes: row.disk_bytes,
+        usage,
         stall_ms: row.stall_ms,
         automatic: row.automatic,
         created_at: row.created_at,
+    }
+}
+
+fn usage(dir: &Path) -> Option<Usage> {
+    match checkpoint::usage(dir) {
+        Ok(usage) => Some(usage),
+        Err(error) => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "what files take on disk can't be told"
+            );
+            None
+        }
     }
 }
 
@@ -79,7 +97,7 @@ impl Context {
             .await?;
         let id = row.id.clone();
         match source.checkpoint(row).await {
-            Ok(row) => Ok(view(row)),
+            Ok(row) => self.snapshot_view(row).await,
             // The sandbox went away before it came to this; a plan that broke unwinds itself.
             Err(error @ Error::NotFound { .. }) => {
                 self.db(move |store| store.snapshot_delete(&id)).await?;
@@ -97,7 +115,21 @@ impl Context {
         let ready = rows
             .into_iter()
             .filter(|row| row.status == SnapshotStatus::Ready);
-        Ok(ready.map(view).collect())
+        let rows: Vec<_> = ready.collect();
+        let dirs = rows.iter().map(|row| self.layout.snapshot(&row.id));
+        let usages = Self::usages(dirs.collect()).await?;
+        let views = rows.into_iter().zip(usages);
+        Ok(views.map(|(row, usage)| view(row, usage)).collect())
+    }
+
+    async fn snapshot_view(&self, row: SnapshotRow) -> Result<SnapshotView, Error> {
+        let usages = Self::usages(vec![self.layout.snapshot(&row.id)]).await?;
+        Ok(view(row, usages.into_iter().next().flatten()))
+    }
+
+    /// What directories take on disk now; `None` for those of which it can't be told.
+    pub(crate) async fn usages(dirs: Vec<PathBuf>) -> Result<Vec<Option<Usage>>, Error> {
+        Self::blocking(move || dirs.iter().map(|dir| usage(dir)).collect()).await
     }
 
     pub(crate) async fn snapshot_get(
@@ -105,7 +137,8 @@ impl Context {
         user: &UserId,
         name: &SnapshotName,
     ) -> Result<SnapshotView, Error> {
-        self.snapshot_row(user, name).await.map(view)
+        let row = self.snapshot_row(user, name).await?;
+        self.snapshot_view(row).await
     }
 
     /// Deletes a checkpoint: first the record, so that what is half deleted is not shown.

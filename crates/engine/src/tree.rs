@@ -6,6 +6,7 @@ use bhatti_lifecycle::tree::{Entry, Member, forest, under};
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::snapshot::{SnapshotRow, SnapshotStatus};
 
+use crate::context::Context;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::request::Caller;
@@ -39,9 +40,14 @@ impl Engine {
                 .map_or_else(|| actor::view(&row), |handle| handle.now().view);
             known.insert(Member::Sandbox(row.id), Descendant::Sandbox(Box::new(view)));
         }
-        for row in snapshots {
+        let dirs = snapshots
+            .iter()
+            .map(|row| self.ctx.layout.snapshot(&row.id));
+        let usages = Context::usages(dirs.collect()).await?;
+        for (row, usage) in snapshots.into_iter().zip(usages) {
             let member = Member::Snapshot(row.id.clone());
-            known.insert(member, Descendant::Snapshot(Box::new(snapshots::view(row))));
+            let view = Box::new(snapshots::view(row, usage));
+            known.insert(member, Descendant::Snapshot(view));
         }
         let mut placed = forest(&entries);
         if let Some(root) = root {

@@ -1,5 +1,6 @@
 //! What callers are shown.
 
+pub use bhatti_host::extents::Usage;
 pub use bhatti_lifecycle::tree::{Member, Placed};
 use bhatti_types::id::{ImageId, SandboxId, SnapshotId, UserId};
 use bhatti_types::idle::IdleSettings;
@@ -91,8 +92,10 @@ pub struct SnapshotView {
     pub source: SandboxName,
     /// Memory of the machine.
     pub memory: MemoryMb,
-    /// What its files take on disk, in bytes.
+    /// What its files took on disk when it was taken, in bytes, shared or not.
     pub disk_bytes: u64,
+    /// What its files take on disk now; `None` if it can't be told.
+    pub usage: Option<Usage>,
     /// How long the source stood still, in milliseconds.
     pub stall_ms: u64,
     /// It was taken before a rollback, and not asked for by anybody.
@@ -193,4 +196,17 @@ pub struct HostView {
     pub kit: Option<String>,
     /// The accelerator in use, once it is known.
     pub accelerator: Option<String>,
+    /// Where machines' files are kept.
+    pub storage: StorageView,
+}
+
+/// Where machines' files are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorageView {
+    /// How they are copied: `reflink`, `pool` or `copy`.
+    pub kind: &'static str,
+    /// Room for more, in bytes, the host's reserve taken off.
+    pub free_bytes: u64,
+    /// All room, in bytes.
+    pub size_bytes: u64,
 }

@@ -29,3 +29,22 @@ pub struct AgentStatus {
     /// How often it was given an identity.
     pub generation: u64,
 }
+
+/// The next thing in a guest that wants to run by the wall clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NextTimer {
+    /// When, in nanoseconds since 1970. It was in the future by the guest's clock; nothing else is
+    /// certain about it, for it is the guest's word.
+    pub unix_nanos: u64,
+    /// What it is, such as `cron root: 5 4 * * *`: one printable line, bounded.
+    pub what: String,
+}
+
+impl NextTimer {
+    /// How long before its moment a guest that sleeps has to be woken, and how long after it the
+    /// guest has to be left awake.
+    ///
+    /// Cron daemons look at the clock once in a minute of running time (busybox's every 61
+    /// seconds), and their first look after a long sleep passes over what was due in between.
+    pub const MARGIN: Duration = Duration::from_secs(75);
+}

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bhatti_proto::codec::{self, MAX_MESSAGE, MAX_REQUEST, MessageReader, ReadError};
 use bhatti_proto::message::{
-    Clock, Detach, Exec as ExecMessage, Identity as IdentityMessage, Ping, PowerOff, Reply,
-    Request, Status, Stdin, Sync, Variable, reply, request,
+    Clock, Detach, Exec as ExecMessage, Identity as IdentityMessage, NextTimer as NextTimerMessage,
+    Ping, PowerOff, Reply, Request, Status, Stdin, Sync, Variable, reply, request,
 };
 use bhatti_proto::mux::{MAX_FRAME_BODY, MAX_STREAMS};
 use bhatti_types::env::Env;
@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::compat::TokioAsyncReadCompatExt as _;
 
-use crate::agent::{AgentInfo, AgentStatus};
+use crate::agent::{AgentInfo, AgentStatus, NextTimer};
 use crate::driver::{self, Driver};
 pub use crate::error::{CallError, LinkError, RefusedKind};
 use crate::exec::{Command, Detached, Exec, ExecInput, ExecOutput};
@@ -200,6 +200,22 @@ impl Link {
                 streams: status.streams,
                 generation: status.generation,
             }),
+            other => Err(wrong_answer(other)),
+        }
+    }
+
+    /// Asks when something in the guest next wants to run by the wall clock: a line of a crontab, a
+    /// job of `at`, a timer of systemd. `None` if nothing does.
+    ///
+    /// The agent takes up to a few seconds. One that is older than the operation refuses it as
+    /// [`RefusedKind::Unsupported`].
+    pub async fn next_timer(&self, limit: Duration) -> Result<Option<NextTimer>, CallError> {
+        let op = request::Op::NextTimer(NextTimerMessage {});
+        match within("say what it runs next", limit, self.ask(op)).await? {
+            reply::Op::NextTimer(next) => Ok(next.unix_nanos.map(|unix_nanos| NextTimer {
+                unix_nanos,
+                what: crate::error::printable(&next.what),
+            })),
             other => Err(wrong_answer(other)),
         }
     }

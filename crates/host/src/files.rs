@@ -3,6 +3,7 @@
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 
@@ -111,26 +112,66 @@ pub fn disk_usage(path: &Path) -> io::Result<u64> {
 /// Copies a file by sharing its blocks, or else its data with the holes kept. An existing copy is
 /// replaced. The copy is not yet durable.
 pub fn clone_file(from: &Path, to: &Path) -> io::Result<Cloned> {
+    clone_until(from, to, &AtomicBool::new(false))
+}
+
+/// [`clone_file`], which a set flag breaks off: an error of the kind `Interrupted`.
+pub fn clone_until(from: &Path, to: &Path, cancel: &AtomicBool) -> io::Result<Cloned> {
     let source = fs_err::File::open(from)?;
     let target = create_anew(to)?;
     match rustix::fs::ioctl_ficlone(&target, &source) {
         Ok(()) => Ok(Cloned::Reflink),
         Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::XDEV | Errno::NOTTY | Errno::NOSYS) => {
-            let bytes = copy_sparse(source.file(), target.file())?;
+            let bytes = copy_sparse(source.file(), target.file(), cancel)?;
             Ok(Cloned::Copied { bytes })
         }
         Err(errno) => Err(errno.into()),
     }
 }
 
+/// Copies the data of a file with the holes kept and shares no blocks with it: the copy lies in
+/// few pieces, however many the file lies in. An existing copy is replaced. A set flag breaks it
+/// off: an error of the kind `Interrupted`. The copy is not yet durable.
+pub fn copy_whole(from: &Path, to: &Path, cancel: &AtomicBool) -> io::Result<Cloned> {
+    let source = fs_err::File::open(from)?;
+    let target = create_anew(to)?;
+    target.set_len(source.metadata()?.len())?;
+    let mut bytes = 0;
+    let mut buffer = vec![0; 1 << 20];
+    for extent in data_extents(source.file())? {
+        let mut at = extent.start;
+        while at < extent.end {
+            go_on(cancel)?;
+            let want = (extent.end - at).min(buffer.len() as u64) as usize;
+            source.file().read_exact_at(&mut buffer[..want], at)?;
+            target.file().write_all_at(&buffer[..want], at)?;
+            at += want as u64;
+            bytes += want as u64;
+        }
+    }
+    Ok(Cloned::Copied { bytes })
+}
+
+fn go_on(cancel: &AtomicBool) -> io::Result<()> {
+    if cancel.load(Ordering::Relaxed) {
+        return Err(io::ErrorKind::Interrupted.into());
+    }
+    Ok(())
+}
+
 /// Copies the data of a file into another, empty one, leaving holes as holes.
-fn copy_sparse(source: &std::fs::File, target: &std::fs::File) -> io::Result<u64> {
+fn copy_sparse(
+    source: &std::fs::File,
+    target: &std::fs::File,
+    cancel: &AtomicBool,
+) -> io::Result<u64> {
     let len = source.metadata()?.len();
     target.set_len(len)?;
     let mut copied = 0;
     for extent in data_extents(source)? {
         let (mut from, mut to) = (extent.start, extent.start);
         while from < extent.end {
+            go_on(cancel)?;
             let want = (extent.end - from).min(COPY_CHUNK) as usize;
             let n = match rustix::fs::copy_file_range(
                 source,

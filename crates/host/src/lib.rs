@@ -5,13 +5,21 @@
 //! | run a program and take its output | [`command`] |
 //! | start a process that outlives the daemon, find it again, end it | [`process`] |
 //! | write, clone, check and delete files so that a crash leaves no half | [`files`] |
+//! | find what files share and what is their own | [`extents`] |
+//! | check a large file by parts, at the cost of those that changed | [`sums`] |
 //! | tell which pages of a guest are its own and copy them | [`memory`] |
 //! | ask what the host has: boot id, free memory, clock rate | [`facts`] |
 //! | hold a data directory for oneself | [`lock`] |
+//! | have storage that shares blocks between copies | [`pool`] |
 
 pub mod command;
+pub mod extents;
 pub mod facts;
+mod fiemap;
 pub mod files;
 pub mod lock;
 pub mod memory;
+mod pagemap;
+pub mod pool;
 pub mod process;
+pub mod sums;

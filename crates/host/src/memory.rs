@@ -1,24 +1,31 @@
 //! The memory of a guest, seen from outside its VMM.
 //!
 //! Guest RAM is a file mapped privately (`MAP_PRIVATE`): what the guest has not written is still
-//! the file's page, what it has written is a page of the VMM process's own. Which is which stands
-//! in `/proc/PID/pagemap`, and the bytes are read through `/proc/PID/mem`, whatever the VMM is.
-//! The guest must be paused, or the copy is of no one instant.
+//! the file's page, what it has written is a page of the VMM process's own. Which is which the
+//! kernel tells (`/proc/PID/pagemap`), and the bytes are read from the process, whatever the VMM
+//! is. The guest must be paused, or the copy is of no one instant.
 
+use std::cell::OnceCell;
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::fs::FallocateFlags;
+
+use crate::extents;
 use crate::files::{self, Extent, PAGE};
+use crate::pagemap::{Memory, Pagemap};
 
-/// Bits of an entry of `/proc/PID/pagemap`, from the kernel's
-/// `Documentation/admin-guide/mm/pagemap.rst`.
-const PRESENT: u64 = 1 << 63;
-const SWAPPED: u64 = 1 << 62;
-const FILE_OR_SHARED: u64 = 1 << 61;
+/// What is read from the process at once, in bytes.
+const BATCH: usize = 2 << 20;
 
-/// Pages read and looked at together.
-const BATCH: usize = 256;
+/// Into how many pieces more than its holes make of it a base may have been broken and still lend
+/// its blocks. Each capture breaks up more of what the one before left whole; from here on mapping
+/// and reading it costs more than a copy that shares nothing, which ends the chain.
+const MOST_BREAKS: u64 = 20_000;
 
 /// What a capture copied.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -27,11 +34,16 @@ pub struct Captured {
     pub private_pages: u64,
     /// Those of them that hold only zeros and take no space.
     pub zero_pages: u64,
+    /// Whether the base lay in so many pieces that its data was copied and not shared.
+    pub merged: bool,
 }
 
 /// Memory could not be captured.
 #[derive(Debug, thiserror::Error)]
 pub enum MemoryError {
+    /// It was asked not to go on.
+    #[error("the copying of memory was broken off")]
+    Cancelled,
     /// The process does not map the file, or not all of it.
     #[error("the process maps {mapped} of {wanted} bytes of the memory file")]
     NotMapped {
@@ -75,121 +87,202 @@ struct FileKey<'a> {
 
 /// Writes to `to` the memory that a paused process sees through its private mapping of `base`:
 /// a copy of `base`, blocks shared where the file system can, with the private pages over it.
+/// A flag that is set breaks it off; what was written of the copy is then the caller's to delete.
 /// The copy is not yet durable. Blocking.
-pub fn capture(pid: u32, base: &Path, to: &Path) -> Result<Captured, MemoryError> {
+pub fn capture(
+    pid: u32,
+    base: &Path,
+    to: &Path,
+    cancel: &AtomicBool,
+) -> Result<Captured, MemoryError> {
     let base_file = fs_err::File::open(base).map_err(MemoryError::Write)?;
-    let metadata = base_file.metadata().map_err(MemoryError::Write)?;
-    let base_data = files::data_extents(base_file.file()).map_err(MemoryError::Write)?;
-    let path = fs_err::canonicalize(base).map_err(MemoryError::Write)?;
-    let file = FileKey {
-        dev: metadata.dev(),
-        ino: metadata.ino(),
-        path: &path,
+    let mappings = mappings_of_all(pid, &base_file, base)?;
+    let mut captured = Captured {
+        merged: is_broken_up(base_file.file()).map_err(MemoryError::Write)?,
+        ..Captured::default()
     };
-    let mappings = mappings_of(pid, file)?;
-    let mapped: u64 = mappings
-        .iter()
-        .map(|mapping| mapping.end - mapping.start)
-        .sum();
-    if mapped != metadata.len() {
-        return Err(MemoryError::NotMapped {
-            mapped,
-            wanted: metadata.len(),
-        });
-    }
-    files::clone_file(base, to).map_err(MemoryError::Write)?;
-    let to = fs_err::OpenOptions::new()
+    let copy = if captured.merged {
+        files::copy_whole
+    } else {
+        files::clone_until
+    };
+    copy(base, to, cancel).map_err(|error| match error.kind() {
+        io::ErrorKind::Interrupted => MemoryError::Cancelled,
+        _ => MemoryError::Write(error),
+    })?;
+    let target = fs_err::OpenOptions::new()
         .write(true)
         .open(to)
         .map_err(MemoryError::Write)?;
+    let target = Target {
+        file: target.file(),
+        base: base_file.file(),
+        base_data: OnceCell::new(),
+    };
     let read = |what| move |source| MemoryError::Read { what, pid, source };
-    let pagemap = fs_err::File::open(format!("/proc/{pid}/pagemap")).map_err(read("page map"))?;
-    let mem = fs_err::File::open(format!("/proc/{pid}/mem")).map_err(read("memory"))?;
-
-    let mut captured = Captured::default();
-    let mut entries = vec![0u8; BATCH * 8];
-    let mut pages = vec![0u8; BATCH * PAGE];
+    let mut pagemap = Pagemap::open(pid).map_err(read("page map"))?;
+    let mut memory = Memory::open(pid).map_err(read("memory"))?;
+    let mut buffer = vec![0; BATCH];
     for mapping in mappings {
         let mut address = mapping.start;
         while address < mapping.end {
-            let count = (((mapping.end - address) as usize) / PAGE).min(BATCH);
-            let entries = &mut entries[..count * 8];
-            pagemap
-                .file()
-                .read_exact_at(entries, address / PAGE as u64 * 8)
+            let mut runs = Vec::new();
+            address = pagemap
+                .private(address, mapping.end, &mut runs)
                 .map_err(read("page map"))?;
-            for run in private_runs(entries) {
-                let from = address + (run.start * PAGE) as u64;
-                let pages = &mut pages[..run.len() * PAGE];
-                mem.file()
-                    .read_exact_at(pages, from)
-                    .map_err(read("memory"))?;
-                let offset = from - mapping.start + mapping.offset;
-                write_pages(to.file(), pages, offset, &base_data, &mut captured)
-                    .map_err(MemoryError::Write)?;
+            for batch in batches(&runs) {
+                if cancel.load(Ordering::Relaxed) {
+                    return Err(MemoryError::Cancelled);
+                }
+                let pages = &mut buffer[..total(&batch)];
+                memory.read(&batch, pages).map_err(read("memory"))?;
+                let mut rest = &*pages;
+                for run in &batch {
+                    let (part, behind) = rest.split_at(total(std::slice::from_ref(run)));
+                    let offset = run.start - mapping.start + mapping.offset;
+                    target
+                        .put(part, offset, &mut captured)
+                        .map_err(MemoryError::Write)?;
+                    rest = behind;
+                }
             }
-            address += (count * PAGE) as u64;
         }
     }
     Ok(captured)
 }
 
-/// Stretches of pages, by index, that are the process's own.
-fn private_runs(entries: &[u8]) -> Vec<std::ops::Range<usize>> {
-    let (entries, _) = entries.as_chunks::<8>();
-    let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
-    for (index, entry) in entries.iter().enumerate() {
-        let entry = u64::from_ne_bytes(*entry);
-        let private = entry & (PRESENT | SWAPPED) != 0 && entry & FILE_OR_SHARED == 0;
-        match runs.last_mut() {
-            Some(run) if private && run.end == index => run.end += 1,
-            _ if private => runs.push(index..index + 1),
-            _ => {}
-        }
+/// Whether a base lies in more pieces than it may.
+fn is_broken_up(base: &File) -> io::Result<bool> {
+    // Where the file system can't tell, it can't share blocks either.
+    let pieces = extents::count(base).unwrap_or_default();
+    if pieces <= MOST_BREAKS {
+        return Ok(false);
     }
-    runs
+    Ok(pieces.saturating_sub(files::data_extents(base)?.len() as u64) > MOST_BREAKS)
 }
 
-/// Writes pages that are not zero; makes holes of those that are, where the base has data.
-fn write_pages(
-    to: &std::fs::File,
-    pages: &[u8],
-    offset: u64,
-    base_data: &[Extent],
-    captured: &mut Captured,
-) -> io::Result<()> {
-    let mut pending: Option<std::ops::Range<usize>> = None;
-    let flush = |range: Option<std::ops::Range<usize>>| match range {
-        Some(range) => files::write_all_at(to, &pages[range.clone()], offset + range.start as u64),
-        None => Ok(()),
-    };
-    for at in (0..pages.len()).step_by(PAGE) {
-        captured.private_pages += 1;
-        if files::is_zero(&pages[at..at + PAGE]) {
-            captured.zero_pages += 1;
-            flush(pending.take())?;
-            let start = offset + at as u64;
-            if overlaps(base_data, start, start + PAGE as u64) {
-                rustix::fs::fallocate(
-                    to,
-                    rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE,
-                    start,
-                    PAGE as u64,
-                )?;
+/// How many bytes there are in stretches of addresses.
+fn total(stretches: &[Range<u64>]) -> usize {
+    stretches
+        .iter()
+        .map(|stretch| (stretch.end - stretch.start) as usize)
+        .sum()
+}
+
+/// Cuts stretches of whole pages into what is read at once.
+fn batches(runs: &[Range<u64>]) -> Vec<Vec<Range<u64>>> {
+    let mut batches = Vec::new();
+    let (mut batch, mut room) = (Vec::new(), BATCH as u64);
+    for run in runs {
+        let mut run = run.clone();
+        while !run.is_empty() {
+            if room == 0 || batch.len() == Memory::MOST {
+                batches.push(std::mem::take(&mut batch));
+                room = BATCH as u64;
             }
-        } else {
-            match &mut pending {
-                Some(range) => range.end = at + PAGE,
-                None => pending = Some(at..at + PAGE),
-            }
+            let end = run.end.min(run.start + room);
+            room -= end - run.start;
+            batch.push(run.start..end);
+            run.start = end;
         }
     }
-    flush(pending)
+    if !batch.is_empty() {
+        batches.push(batch);
+    }
+    batches
+}
+
+/// The copy being written.
+struct Target<'a> {
+    file: &'a File,
+    base: &'a File,
+    /// Where the base has data, once that is asked.
+    base_data: OnceCell<Vec<Extent>>,
+}
+
+impl Target<'_> {
+    /// Writes pages that are not zero; makes holes of those that are, where the base has data.
+    fn put(&self, pages: &[u8], offset: u64, captured: &mut Captured) -> io::Result<()> {
+        captured.private_pages += (pages.len() / PAGE) as u64;
+        let mut at = 0;
+        // Stretches of pages that are all zero or all not.
+        for alike in pages
+            .chunks(PAGE)
+            .map(files::is_zero)
+            .collect::<Vec<_>>()
+            .chunk_by(|a, b| a == b)
+        {
+            let len = alike.len() * PAGE;
+            let start = offset + at as u64;
+            if alike.first() == Some(&true) {
+                captured.zero_pages += alike.len() as u64;
+                self.clear(start, start + len as u64)?;
+            } else {
+                files::write_all_at(self.file, &pages[at..at + len], start)?;
+            }
+            at += len;
+        }
+        Ok(())
+    }
+
+    fn clear(&self, start: u64, end: u64) -> io::Result<()> {
+        let data = if let Some(data) = self.base_data.get() {
+            data
+        } else {
+            let data = data_of(self.base)?;
+            self.base_data.get_or_init(|| data)
+        };
+        if overlaps(data, start, end) {
+            rustix::fs::fallocate(
+                self.file,
+                FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
+                start,
+                end - start,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn data_of(base: &File) -> io::Result<Vec<Extent>> {
+    // A machine that was booted lies on one hole.
+    if base.metadata()?.blocks() == 0 {
+        return Ok(Vec::new());
+    }
+    files::data_extents(base)
 }
 
 fn overlaps(extents: &[Extent], start: u64, end: u64) -> bool {
     let next = extents.partition_point(|extent| extent.end <= start);
     extents.get(next).is_some_and(|extent| extent.start < end)
+}
+
+/// The mappings of a file, which together map all of it.
+fn mappings_of_all(
+    pid: u32,
+    file: &fs_err::File,
+    path: &Path,
+) -> Result<Vec<Mapping>, MemoryError> {
+    let metadata = file.metadata().map_err(MemoryError::Write)?;
+    let path = fs_err::canonicalize(path).map_err(MemoryError::Write)?;
+    let key = FileKey {
+        dev: metadata.dev(),
+        ino: metadata.ino(),
+        path: &path,
+    };
+    let mappings = mappings_of(pid, key)?;
+    let mapped = mappings
+        .iter()
+        .map(|mapping| mapping.end - mapping.start)
+        .sum();
+    if mapped == metadata.len() {
+        Ok(mappings)
+    } else {
+        Err(MemoryError::NotMapped {
+            mapped,
+            wanted: metadata.len(),
+        })
+    }
 }
 
 fn mappings_of(pid: u32, file: FileKey<'_>) -> Result<Vec<Mapping>, MemoryError> {
@@ -234,8 +327,9 @@ fn parse_mapping(line: &str, file: FileKey<'_>) -> Option<Mapping> {
 mod test {
     use std::path::Path;
 
-    use super::{FileKey, Mapping, overlaps, parse_mapping, private_runs};
-    use crate::files::Extent;
+    use super::{BATCH, FileKey, Mapping, batches, overlaps, parse_mapping, total};
+    use crate::files::{Extent, PAGE};
+    use crate::pagemap::Memory;
 
     #[test]
     fn a_line_of_maps_is_read() {
@@ -263,11 +357,25 @@ mod test {
     }
 
     #[test]
-    fn only_private_pages_make_runs() {
-        let entry = |bits: u64| bits.to_ne_bytes();
-        let (own, file, swapped, absent) = (1 << 63, 1 << 63 | 1 << 61, 1 << 62, 0);
-        let entries: Vec<u8> = [own, own, file, absent, swapped, own].map(entry).concat();
-        assert_eq!(private_runs(&entries), [0..2, 4..6]);
+    fn stretches_are_read_in_batches_that_fit_the_buffer() {
+        let (page, batch) = (PAGE as u64, BATCH as u64);
+        assert!(batches(&[]).is_empty());
+        assert_eq!(batches(&[0..page, page * 5..page * 9]).len(), 1);
+        let long = [0..page, 4 * page..4 * page + batch + page];
+        let cut = batches(&long);
+        assert_eq!(cut.len(), 2);
+        assert_eq!(cut[0], [0..page, 4 * page..3 * page + batch]);
+        assert_eq!(cut[1].first(), Some(&(3 * page + batch..5 * page + batch)));
+        assert_eq!(cut[1].len(), 1);
+        let many: Vec<_> = (0..1500)
+            .map(|at| at * 2 * page..(at * 2 + 1) * page)
+            .collect();
+        let cut = batches(&many);
+        assert!(
+            cut.iter()
+                .all(|batch| total(batch) <= BATCH && batch.len() <= Memory::MOST)
+        );
+        assert_eq!(cut.concat(), many);
     }
 
     #[test]

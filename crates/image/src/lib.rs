@@ -5,6 +5,7 @@
 //! | find or install the guest kits of a data directory | [`kit`] |
 //! | build a guest kit from a distribution kernel and `lohar` | [`guest_kit`] |
 //! | find or install the images of a data directory | [`catalog`] |
+//! | move images to where machines are kept | [`intake`] |
 //! | say what an image is | [`image`] |
 //! | describe an image that is made from packages | [`recipe`] |
 //! | make that image | [`recipe_build`] |
@@ -15,6 +16,7 @@
 pub mod catalog;
 pub mod guest_kit;
 pub mod image;
+pub mod intake;
 pub mod kit;
 mod place;
 pub mod proxies;

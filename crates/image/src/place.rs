@@ -57,11 +57,15 @@ pub(crate) fn settle(half_made: tempfile::TempDir, to: &Path) -> io::Result<()> 
 
 /// The finished directories below one, sorted by name.
 pub(crate) fn finished_dirs(parent: &Path) -> io::Result<Vec<PathBuf>> {
+    dirs(parent, |name| !name.starts_with('.'))
+}
+
+/// The directories below one whose names are wanted, sorted by name.
+pub(crate) fn dirs(parent: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<Vec<PathBuf>> {
     let mut dirs = Vec::new();
     for entry in fs_err::read_dir(parent)? {
         let entry = entry?;
-        let hidden = entry.file_name().to_string_lossy().starts_with('.');
-        if !hidden && entry.file_type()?.is_dir() {
+        if wanted(&entry.file_name().to_string_lossy()) && entry.file_type()?.is_dir() {
             dirs.push(entry.path());
         }
     }

@@ -142,9 +142,10 @@ pub fn plan_repairs<P: Copy + PartialEq>(found: &Inventory<P>) -> Vec<Repair<P>>
             }
             State::Hot | State::Warm => {
                 if !taken_up.contains(&id) {
-                    let reason = match sandbox.before_boot {
-                        true => REASON_HOST,
-                        false => REASON_GONE,
+                    let reason = if sandbox.before_boot {
+                        REASON_HOST
+                    } else {
+                        REASON_GONE
                     };
                     repairs.push(Repair::MarkOff {
                         sandbox: id.clone(),

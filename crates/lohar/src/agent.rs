@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bhatti_proto::message::{AgentHello, Identity, StatusReply};
+use bhatti_proto::message::{AgentHello, Identity, NextTimerReply, StatusReply};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,6 +31,9 @@ struct Inner {
     /// Held while an identity is taken: two at once would mix. Counts them.
     generation: tokio::sync::Mutex<u64>,
     last_generation: Mutex<u64>,
+    /// Held while timers are looked for. One look that hangs then costs one thread, and not one
+    /// for each that asks.
+    looking: Arc<tokio::sync::Mutex<()>>,
     since: Instant,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -54,6 +57,7 @@ impl Agent {
                 defaults: Mutex::default(),
                 generation: tokio::sync::Mutex::default(),
                 last_generation: Mutex::default(),
+                looking: Arc::default(),
                 since: Instant::now(),
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),
@@ -126,6 +130,18 @@ impl Agent {
         *lock(&self.inner.last_generation) = next;
         *lock(&self.inner.defaults) = defaults;
         Ok(())
+    }
+
+    /// Looks for what next wants to run, one look after the other.
+    pub(crate) async fn next_timer(&self) -> Result<NextTimerReply, tokio::task::JoinError> {
+        let looking = Arc::clone(&self.inner.looking).lock_owned().await;
+        let system = Arc::clone(&self.inner.system);
+        let look = move || {
+            let next = system.next_timer();
+            drop(looking);
+            next
+        };
+        tokio::task::spawn_blocking(look).await
     }
 
     /// How it goes, `streams` being those of the link that asks.

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bhatti_proto::message::Identity;
+use bhatti_proto::message::{Identity, NextTimerReply};
 use tokio::sync::watch;
 
 use crate::system::{System, SystemError};
@@ -19,6 +19,7 @@ struct State {
     identities: Vec<Identity>,
     syncs: u32,
     clock: Option<u64>,
+    next_timer: NextTimerReply,
     refuse_identity: bool,
 }
 
@@ -52,6 +53,11 @@ impl FakeSystem {
         self.state().refuse_identity = refuse;
     }
 
+    /// From now on, gives this as what next wants to run.
+    pub fn set_next_timer(&self, next: NextTimerReply) {
+        self.state().next_timer = next;
+    }
+
     /// Waits until it was asked to power off.
     pub async fn powered_off(&self) {
         // The sender is in `self`, so it is not gone.
@@ -79,6 +85,10 @@ impl System for FakeSystem {
         }
         state.identities.push(identity.clone());
         Ok(())
+    }
+
+    fn next_timer(&self) -> NextTimerReply {
+        self.state().next_timer.clone()
     }
 
     fn sync(&self) {

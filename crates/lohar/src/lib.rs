@@ -10,7 +10,7 @@
 //!
 //! ```text
 //! port ── session::serve ── yamux ──┬── operation ── exec ── reaper
-//!                                   ├── operation ── system (identity, sync, power off)
+//!                                   ├── operation ── system (identity, sync, power off, timers)
 //!                                   └── …
 //! ```
 
@@ -27,3 +27,4 @@ pub mod run;
 pub mod session;
 mod sys;
 pub mod system;
+mod timers;

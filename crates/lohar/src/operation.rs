@@ -24,6 +24,10 @@ use crate::probe::Probe;
 /// How long a stream may be open without having said what it is for.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 
+/// How long looking for timers may take, waiting for another that looks included. It bounds
+/// itself below this, except where a disk hangs.
+const TIMERS_LIMIT: Duration = Duration::from_secs(5);
+
 /// Serves a stream that the daemon has opened, in a task of its own.
 pub(crate) fn start(agent: &Agent, stream: Stream, probe: Probe) {
     agent.spawn(serve(agent.clone(), stream, probe));
@@ -65,6 +69,7 @@ async fn serve(agent: Agent, stream: Stream, probe: Probe) {
             )
             .await;
         }
+        Some(request::Op::NextTimer(_)) => answer(stream, next_timer(&agent).await).await,
         None => {
             let text = "the guest's agent does not know this operation";
             answer(stream, Reply::refused(RefusalKind::Unsupported, text)).await;
@@ -98,6 +103,20 @@ async fn sync(agent: &Agent) -> Reply {
     match tokio::task::spawn_blocking(move || system.sync()).await {
         Ok(()) => Reply::done(),
         Err(error) => Reply::refused(RefusalKind::Failed, format!("failed to sync: {error}")),
+    }
+}
+
+async fn next_timer(agent: &Agent) -> Reply {
+    match timeout(TIMERS_LIMIT, agent.next_timer()).await {
+        Ok(Ok(next)) => Reply::new(reply::Op::NextTimer(next)),
+        Ok(Err(error)) => {
+            let text = format!("failed to look for timers: {error}");
+            Reply::refused(RefusalKind::Failed, text)
+        }
+        Err(_elapsed) => {
+            let text = format!("looking for timers took more than {TIMERS_LIMIT:?}");
+            Reply::refused(RefusalKind::Failed, text)
+        }
     }
 }
 

@@ -5,9 +5,10 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use bhatti_proto::message::Identity;
+use bhatti_proto::message::{Identity, NextTimerReply};
+use jiff::Timestamp;
 use nix::sys::resource::{Resource, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -19,6 +20,7 @@ use crate::port::Port;
 use crate::reaper::InitReaper;
 use crate::session;
 use crate::system::{System, SystemError};
+use crate::timers::look;
 
 /// Open files that a process may have, and may raise that to. The kernel's own limits (1024 and
 /// 4096) are of another age; systemd has the same upper one.
@@ -73,7 +75,7 @@ async fn serve(command_line: &CommandLine) -> io::Result<()> {
     // What a power failure is told with; also what some hypervisors' tools send.
     let mut power_fail = signal(SignalKind::from_raw(libc::SIGPWR))?;
     let reaper = Arc::new(InitReaper::default());
-    let system = Arc::new(Guest::new(command_line));
+    let system = Arc::new(Guest::new(command_line, Arc::clone(&reaper)));
     let off = Arc::clone(&system.off);
     let agent = Agent::new(Path::new("/etc"), Arc::clone(&reaper) as _, system);
     tokio::select! {
@@ -110,13 +112,15 @@ async fn received(signal: &mut Signal) {
 #[derive(Debug)]
 struct Guest {
     command_line: CommandLine,
+    reaper: Arc<InitReaper>,
     off: Arc<Notify>,
 }
 
 impl Guest {
-    fn new(command_line: &CommandLine) -> Self {
+    fn new(command_line: &CommandLine, reaper: Arc<InitReaper>) -> Self {
         Self {
             command_line: command_line.clone(),
+            reaper,
             off: Arc::default(),
         }
     }
@@ -170,6 +174,17 @@ impl System for Guest {
             what: "set the clock",
             source,
         })
+    }
+
+    fn next_timer(&self) -> NextTimerReply {
+        let Ok(now) = Timestamp::try_from(SystemTime::now()) else {
+            return NextTimerReply::default();
+        };
+        let (next, failed) = look::look(Path::new("/"), now, &*self.reaper);
+        if let Some(error) = failed {
+            klog::say(&format!("failed to ask systemd for its timers: {error}"));
+        }
+        next
     }
 
     fn sync(&self) {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bhatti_proto::message::Identity;
+use bhatti_proto::message::{Identity, NextTimerReply};
 
 /// An effect that failed.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +25,11 @@ pub trait System: Send + Sync + std::fmt::Debug {
 
     /// Sets the wall clock, in nanoseconds since 1970.
     fn set_clock(&self, unix_nanos: u64) -> Result<(), SystemError>;
+
+    /// When something next wants to run by the wall clock. What cannot be read is passed over.
+    ///
+    /// Blocking, for a few seconds at most unless a disk hangs.
+    fn next_timer(&self) -> NextTimerReply;
 
     /// Writes all file systems to their disks. Blocking.
     fn sync(&self);

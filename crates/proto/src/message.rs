@@ -10,6 +10,7 @@
 //! | `exec` with `detach` | `refused` or `detached` |
 //! | `stdin` | none; raw bytes from the daemon, whose end is the end of the input |
 //! | `status` | `status` |
+//! | `next_timer` | `next_timer` or `refused` |
 //! | `identity`, `sync`, `power_off`, `ping` | `done` or `refused` |
 //!
 //! The daemon resetting the stream of a running exec means that nobody wants it any more, and
@@ -35,7 +36,7 @@ pub struct AgentHello {
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Request {
     /// What is asked for. Missing if the agent is older than the operation.
-    #[prost(oneof = "request::Op", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "request::Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     pub op: Option<request::Op>,
 }
 
@@ -68,6 +69,9 @@ pub mod request {
         /// Set the clock.
         #[prost(message, tag = "8")]
         Clock(super::Clock),
+        /// Say when something in the guest next wants to run.
+        #[prost(message, tag = "9")]
+        NextTimer(super::NextTimer),
     }
 }
 
@@ -181,6 +185,10 @@ pub struct Ping {}
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct Status {}
 
+/// Asks when something in the guest next wants to run by the wall clock.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct NextTimer {}
+
 /// Further messages of the daemon on the stream of an exec.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct Control {
@@ -204,7 +212,7 @@ pub mod control {
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Reply {
     /// What it says. Missing if the daemon is older than the agent.
-    #[prost(oneof = "reply::Op", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "reply::Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     pub op: Option<reply::Op>,
 }
 
@@ -239,6 +247,9 @@ pub mod reply {
         /// How it goes.
         #[prost(message, tag = "8")]
         Status(super::StatusReply),
+        /// When something next wants to run.
+        #[prost(message, tag = "9")]
+        NextTimer(super::NextTimerReply),
     }
 }
 
@@ -335,6 +346,17 @@ pub struct StatusReply {
     /// How often it was given an identity.
     #[prost(uint64, tag = "5")]
     pub generation: u64,
+}
+
+/// When something in the guest next wants to run.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct NextTimerReply {
+    /// Nanoseconds since 1970, later than the guest's clock says now; missing if nothing waits.
+    #[prost(uint64, optional, tag = "1")]
+    pub unix_nanos: Option<u64>,
+    /// What it is, in a few words, such as `cron root: 5 4 * * *`.
+    #[prost(string, tag = "2")]
+    pub what: String,
 }
 
 impl Request {

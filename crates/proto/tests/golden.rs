@@ -7,9 +7,9 @@ use std::fmt::Write as _;
 
 use bhatti_proto::hello::{Greeting, Kind, Nonce};
 use bhatti_proto::message::{
-    AgentHello, Clock, Control, Detach, Detached, Exec, Exited, Identity, Ping, PowerOff,
-    RefusalKind, Reply, Request, Started, Status, StatusReply, Stdin, Sync, Variable, control,
-    reply, request,
+    AgentHello, Clock, Control, Detach, Detached, Exec, Exited, Identity, NextTimer,
+    NextTimerReply, Ping, PowerOff, RefusalKind, Reply, Request, Started, Status, StatusReply,
+    Stdin, Sync, Variable, control, reply, request,
 };
 use bhatti_proto::version::PROTOCOL;
 use bytes::Bytes;
@@ -129,6 +129,10 @@ fn current() -> String {
         ),
         ("request.status", request(request::Op::Status(Status {}))),
         (
+            "request.next_timer",
+            request(request::Op::NextTimer(NextTimer {})),
+        ),
+        (
             "control.signal",
             hex(&control.encode_length_delimited_to_vec()),
         ),
@@ -182,6 +186,17 @@ fn current() -> String {
             })),
         ),
         ("reply.status", reply(reply::Op::Status(status))),
+        (
+            "reply.next_timer",
+            reply(reply::Op::NextTimer(NextTimerReply {
+                unix_nanos: Some(1_800_000_000_000_000_000),
+                what: "cron root: 5 4 * * *".into(),
+            })),
+        ),
+        (
+            "reply.next_timer.none",
+            reply(reply::Op::NextTimer(NextTimerReply::default())),
+        ),
     ];
     let mut text = String::from(
         "# The bytes of protocol 1 between bhatti and lohar, in hexadecimal.\n\

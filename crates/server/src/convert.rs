@@ -9,10 +9,10 @@ use bhatti_api::sandbox::{CreateSandbox, ForkSandbox};
 use bhatti_api::snapshot::{CreateSnapshot, ResumeSnapshot};
 use bhatti_api::user::CreateUser;
 use bhatti_engine::request::{
-    Copies, EditSandbox as NewSettings, IdleEdit, NewCopies, NewExec, NewSandbox, NewUser,
+    Copies, EditSandbox as NewSettings, IdleEdit, NewCopies, NewExec, NewSandbox, NewUser, TimeEdit,
 };
 use bhatti_types::env::Env;
-use bhatti_types::idle::{IdleSettings, IdleTime};
+use bhatti_types::idle::IdleSettings;
 use bhatti_types::invalid::Invalid;
 use bhatti_types::labels::Labels;
 use bhatti_types::name::{SandboxName, SnapshotName};
@@ -131,11 +131,11 @@ pub(crate) fn edit_user(body: &EditUser) -> Result<IdleEdit, Invalid> {
 }
 
 /// An idle time, or `default`.
-fn idle_time(text: Option<&str>) -> Result<Option<Option<IdleTime>>, Invalid> {
+fn idle_time(text: Option<&str>) -> Result<TimeEdit, Invalid> {
     Ok(match text {
-        None => None,
-        Some("default") => Some(None),
-        Some(text) => Some(Some(text.parse()?)),
+        None => TimeEdit::Leave,
+        Some("default") => TimeEdit::Inherit,
+        Some(text) => TimeEdit::Set(text.parse()?),
     })
 }
 

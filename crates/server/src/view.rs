@@ -10,7 +10,7 @@ use bhatti_api::tree::TreeNode;
 use bhatti_api::user::User;
 use bhatti_engine::view::{
     Descendant, IdleView, ImageView, Member, Next, SandboxView, SleepAllView, SnapshotView,
-    TreeView, UserView,
+    TreeView, Usage, UserView,
 };
 use bhatti_types::idle::IdleTime;
 use bhatti_types::parent::Parent;
@@ -19,6 +19,15 @@ use jiff::Timestamp;
 /// RFC 3339 with exactly three digits of a second, as in the store.
 fn time(time: Timestamp) -> String {
     format!("{time:.3}")
+}
+
+/// A sandbox with what it takes on disk.
+pub(crate) fn sandbox_with(view: SandboxView, usage: Option<Usage>) -> Sandbox {
+    Sandbox {
+        disk_own_bytes: usage.map(|usage| usage.own_bytes),
+        disk_shared_bytes: usage.map(|usage| usage.shared_bytes),
+        ..sandbox(view)
+    }
 }
 
 pub(crate) fn sandbox(view: SandboxView) -> Sandbox {
@@ -35,6 +44,8 @@ pub(crate) fn sandbox(view: SandboxView) -> Sandbox {
         cpus: f64::from(view.cpus.get()),
         memory_mb: view.memory.into(),
         disk_size_mb: view.disk.into(),
+        disk_own_bytes: None,
+        disk_shared_bytes: None,
         image: view.image.into(),
         labels: view.labels.into(),
         user: view.run_as,
@@ -96,6 +107,8 @@ pub(crate) fn snapshot(view: SnapshotView) -> Snapshot {
         source_sandbox: view.source.into(),
         size_mb: view.memory.into(),
         disk_bytes: view.disk_bytes,
+        disk_own_bytes: view.usage.map(|usage| usage.own_bytes),
+        disk_shared_bytes: view.usage.map(|usage| usage.shared_bytes),
         stall_ms: view.stall_ms,
         automatic: view.automatic,
         created_at: time(view.created_at),
@@ -117,7 +130,8 @@ pub(crate) fn tree_node(line: TreeView) -> TreeNode {
         status: None,
         thermal: None,
         memory_mb: None,
-        disk_bytes: None,
+        disk_own_bytes: None,
+        disk_shared_bytes: None,
         automatic: false,
         created_at: None,
     };
@@ -133,7 +147,8 @@ pub(crate) fn tree_node(line: TreeView) -> TreeNode {
         Descendant::Snapshot(view) => TreeNode {
             name: Some(view.name.into()),
             memory_mb: Some(view.memory.into()),
-            disk_bytes: Some(view.disk_bytes),
+            disk_own_bytes: view.usage.map(|usage| usage.own_bytes),
+            disk_shared_bytes: view.usage.map(|usage| usage.shared_bytes),
             automatic: view.automatic,
             created_at: Some(time(view.created_at)),
             ..node

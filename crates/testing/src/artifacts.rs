@@ -17,7 +17,21 @@ pub fn cache() -> PathBuf {
     )
 }
 
-/// Puts the cached kit and base image into a data directory.
+/// Makes a directory for a test, which is deleted when it is dropped: in `BHATTI_TEST_DIR`, whose
+/// file system shares blocks, or where the system has temporary files.
+///
+/// # Panics
+/// If it can't be made.
+pub fn test_dir() -> tempfile::TempDir {
+    let parent = std::env::var_os("BHATTI_TEST_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    tempfile::Builder::new()
+        .prefix("bhatti-test-")
+        .tempdir_in(parent)
+        .expect("a directory for the test can be made")
+}
+
+/// Puts the cached kit and base image into a data directory: links, if it lies where the cache
+/// does, as it does under `cargo xtask test`.
 ///
 /// # Panics
 /// If they are not in the cache.

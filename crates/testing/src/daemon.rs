@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bhatti_client::client::Client;
 use bhatti_client::endpoint::Endpoint;
+use bhatti_host::pool::release::release;
+use bhatti_host::process::find_by_argument;
 use bhatti_types::id::DataDirId;
 use bhatti_vmm::machine::{Found, Vmm as _};
 use bhatti_vmm::qemu::launcher::Qemu;
@@ -20,6 +22,9 @@ use crate::wait::wait_for;
 const START_LIMIT: Duration = Duration::from_mins(1);
 /// Time for a daemon to end after it was asked to.
 const STOP_LIMIT: Duration = Duration::from_mins(1);
+
+/// Time for a pool to be free of processes that were killed.
+const RELEASE_LIMIT: Duration = Duration::from_secs(30);
 
 /// A daemon, and all that it made: ended and deleted when this is dropped.
 #[derive(Debug)]
@@ -58,10 +63,7 @@ impl Daemon {
     /// # Panics
     /// If there is no room for it.
     pub fn prepare() -> Self {
-        let root = tempfile::Builder::new()
-            .prefix("bhatti-test-")
-            .tempdir()
-            .expect("a temporary directory can be made");
+        let root = artifacts::test_dir();
         for dir in ["data", "home"] {
             fs_err::create_dir(root.path().join(dir)).expect("a directory can be made");
         }
@@ -107,6 +109,8 @@ impl Daemon {
         arguments.extend(args);
         let mut command = cli::command(&self.data_dir(), &self.home(), &arguments);
         let child = command
+            // A pool of its own has only who asks for it by `--storage`.
+            .env("BHATTI_STORAGE", "plain")
             .stdout(log.try_clone().expect("a descriptor can be cloned"))
             .stderr(Stdio::from(log))
             .spawn()
@@ -117,6 +121,16 @@ impl Daemon {
     /// The data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.root.path().join("data")
+    }
+
+    /// What holds its machines: the data directory, or its pool.
+    pub fn storage(&self) -> PathBuf {
+        let data = self.data_dir();
+        if data.join("pool.img").exists() {
+            data.join("pool")
+        } else {
+            data
+        }
     }
 
     /// The home directory of the command line.
@@ -231,9 +245,24 @@ impl Daemon {
             .collect();
         machines.sort();
         Inventory {
-            sandboxes: names(&self.data_dir().join("sandboxes")),
-            snapshots: names(&self.data_dir().join("snapshots")),
+            sandboxes: names(&self.storage().join("sandboxes")),
+            snapshots: names(&self.storage().join("snapshots")),
             machines,
+        }
+    }
+
+    /// Unmounts the pool once nothing uses it any more: what was killed takes a moment to end.
+    fn release_pool(&self) {
+        let until = Instant::now() + RELEASE_LIMIT;
+        while let Err(error) = release(&self.data_dir()) {
+            if Instant::now() > until {
+                #[expect(clippy::print_stderr, reason = "somebody has to unmount it by hand")]
+                {
+                    eprintln!("{} stays mounted: {error:?}", self.storage().display());
+                }
+                return;
+            }
+            std::thread::yield_now();
         }
     }
 
@@ -254,11 +283,14 @@ impl Drop for Daemon {
         }
         if let Some(id) = self.id() {
             let mark = bhatti_vmm::qemu::arguments::mark(&id);
-            for found in bhatti_host::process::find_by_argument(&mark).unwrap_or_default() {
+            for found in find_by_argument(&mark).unwrap_or_default() {
                 if let Some(pid) = rustix::process::Pid::from_raw(found.id.pid as i32) {
                     let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
                 }
             }
+        }
+        if self.data_dir().join("pool.img").exists() {
+            self.release_pool();
         }
         if std::thread::panicking() {
             #[expect(clippy::print_stderr, reason = "the log tells why the test failed")]

@@ -7,6 +7,7 @@
 #![expect(clippy::panic, reason = "a fixture that fails fails its test")]
 
 pub mod artifacts;
+pub mod bare;
 pub mod cli;
 pub mod counting;
 pub mod daemon;

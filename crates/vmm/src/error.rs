@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bhatti_host::memory::MemoryError;
+
 /// A VMM did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum VmmError {
@@ -58,5 +60,12 @@ pub enum VmmError {
     Control(#[source] std::io::Error),
     /// The guest's memory could not be copied.
     #[error("failed to copy the guest's memory")]
-    Memory(#[from] bhatti_host::memory::MemoryError),
+    Memory(#[from] MemoryError),
+}
+
+impl VmmError {
+    /// Whether it was the caller who wanted no more of it.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Memory(MemoryError::Cancelled))
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use bhatti_host::memory::Captured;
@@ -153,8 +154,15 @@ pub trait Machine: Send + Sync {
     async fn run_state(&self) -> Result<RunState, VmmError>;
 
     /// Writes device state to `state` and memory to `memory`; vCPUs must be paused. The files are
-    /// not yet durable.
-    async fn save(&self, state: &Path, memory: &Path) -> Result<Captured, VmmError>;
+    /// not yet durable. A flag that is set meanwhile breaks it off
+    /// ([`VmmError::is_cancelled`]): the machine is as it was, and the files are the caller's to
+    /// delete.
+    async fn save(
+        &self,
+        state: &Path,
+        memory: &Path,
+        cancel: &Arc<AtomicBool>,
+    ) -> Result<Captured, VmmError>;
 
     /// Opens the host's end of the agent link. One at a time.
     async fn agent(&self) -> Result<Box<dyn AgentStream>, VmmError>;

@@ -1,7 +1,7 @@
 //! A bare machine: QEMU and the agent, nobody in between.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -245,7 +245,10 @@ impl BareMachine {
         self.qmp.run("xen-save-devices-state", arguments).await?;
         let (pid, base) = (self.pid(), self.dir.join(file::MEMORY));
         let memory = to.join(image::MEMORY);
-        tokio::task::spawn_blocking(move || memory::capture(pid, &base, &memory)).await??;
+        tokio::task::spawn_blocking(move || {
+            memory::capture(pid, &base, &memory, &AtomicBool::new(false))
+        })
+        .await??;
         Ok(())
     }
 

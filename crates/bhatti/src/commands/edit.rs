@@ -16,7 +16,7 @@ pub(crate) struct EditArgs {
     /// The sandbox, by name or id
     #[arg(value_parser = values::name::<SandboxName>)]
     sandbox: SandboxName,
-    /// A new name; the hostname inside stays
+    /// A new name, inside as well
     #[arg(long, value_parser = values::name::<SandboxName>)]
     name: Option<SandboxName>,
     /// Label to set; may be repeated
@@ -55,7 +55,7 @@ pub(crate) async fn run(args: EditArgs, context: &Context) -> Result<(), Failure
     context.ui.show(&sandbox, || {
         let shown = &sandbox.name;
         if edit.name.is_some() {
-            format!("sandbox/{name} changed, now {shown} (its hostname inside stays)")
+            format!("sandbox/{name} changed, now {shown}")
         } else {
             format!("sandbox/{shown} changed")
         }

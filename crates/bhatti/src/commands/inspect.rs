@@ -20,7 +20,10 @@ pub(crate) struct InspectArgs {
 
 /// Shows one sandbox.
 pub(crate) async fn run(args: InspectArgs, context: &Context) -> Result<(), Failure> {
-    let sandbox = context.client().sandbox_get(args.sandbox.as_str()).await?;
+    let sandbox = context
+        .client()
+        .sandbox_get_with_usage(args.sandbox.as_str())
+        .await?;
     context.ui.show(&sandbox, || people(&sandbox))
 }
 
@@ -46,17 +49,18 @@ fn awake(idle: &Idle) -> Vec<(&'static str, String)> {
             .map(|lease| ("Used by", format!("{} since {}", lease.what, lease.since))),
     );
     lines.push(("Last used", idle.last_used_at.clone()));
-    let mut times = format!(
-        "pause after {}, disk after {}",
-        idle.idle_pause, idle.idle_cold
+    let mut times = vec![
+        format!("pause after {}", idle.idle_pause),
+        format!("disk after {}", idle.idle_cold),
+    ];
+    times.extend(
+        idle.busy_cpu
+            .map(|share| format!("in use above {share} % of a core")),
     );
-    if let Some(share) = idle.busy_cpu {
-        times.push_str(&format!(", in use above {share} % of a core"));
-    }
     if idle.wake_timers {
-        times.push_str(", woken for timers");
+        times.push("woken for timers".to_owned());
     }
-    lines.push(("Idle times", times));
+    lines.push(("Idle times", times.join(", ")));
     lines.extend(
         idle.wake_at
             .clone()
@@ -93,6 +97,11 @@ fn people(sandbox: &Sandbox) -> String {
     lines.push(("CPUs", sandbox.cpus.to_string()));
     lines.push(("Memory", format!("{} MB", sandbox.memory_mb)));
     lines.push(("Disk", format!("{} MB", sandbox.disk_size_mb)));
+    if sandbox.disk_own_bytes.is_some() {
+        let own = values::on_disk(sandbox.disk_own_bytes);
+        let shared = values::on_disk(sandbox.disk_shared_bytes);
+        lines.push(("On disk", format!("{own} own, {shared} shared")));
+    }
     lines.push(("Engine", engine));
     if !sandbox.ip.is_empty() {
         lines.push(("IP", sandbox.ip.clone()));

@@ -36,7 +36,10 @@ pub(crate) async fn run(args: ListArgs, context: &Context) -> Result<(), Failure
         let lines = client.sandbox_lines(&args.label).await?;
         return output::write(narrow(&lines).as_bytes());
     }
-    let sandboxes = client.sandbox_list(&args.label).await?;
+    let sandboxes = match args.output {
+        Some(Form::Wide) => client.sandbox_list_with_usage(&args.label).await?,
+        None => client.sandbox_list(&args.label).await?,
+    };
     context.ui.show(&sandboxes, || wide(&sandboxes))
 }
 
@@ -76,13 +79,16 @@ fn wide(sandboxes: &[Sandbox]) -> String {
                 sandbox.cpus.to_string(),
                 format!("{} MB", sandbox.memory_mb),
                 format!("{} MB", sandbox.disk_size_mb),
+                values::on_disk(sandbox.disk_own_bytes),
+                values::on_disk(sandbox.disk_shared_bytes),
                 sandbox.image.clone(),
                 marked(values::joined(&sandbox.labels)),
             ]
         })
         .collect();
     let head = [
-        "NAME", "STATUS", "THERMAL", "URL", "CPUS", "MEMORY", "DISK", "IMAGE", "LABELS",
+        "NAME", "STATUS", "THERMAL", "URL", "CPUS", "MEMORY", "DISK", "OWN", "SHARED", "IMAGE",
+        "LABELS",
     ];
     table(&head, &rows)
 }

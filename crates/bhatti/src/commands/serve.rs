@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bhatti_engine::config::EngineConfig;
-use bhatti_engine::config::IdlePolicy;
+use bhatti_engine::config::{EngineConfig, IdlePolicy, StorageSettings};
 use bhatti_engine::engine::Engine;
 use bhatti_engine::fault::{BadFaultPoint, FaultPoint, Faults, NoFaults};
 use bhatti_server::app::Options;
@@ -23,7 +22,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::config::keys::{ACCELERATOR, LISTEN, LOG_LEVEL, QEMU};
+use crate::config::keys::{ACCELERATOR, LISTEN, LOG_LEVEL, QEMU, STORAGE};
 use crate::config::load::Flags;
 use crate::config::settings::{EngineChoice, Listen};
 use crate::failure::Failure;
@@ -49,6 +48,9 @@ pub(crate) struct ServeArgs {
     /// The QEMU program
     #[arg(long, value_name = "PROGRAM")]
     qemu: Option<String>,
+    /// Where to keep machines' files: auto, pool or plain
+    #[arg(long, value_name = "NAME")]
+    storage: Option<String>,
     /// How much to log: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -67,6 +69,7 @@ impl ServeArgs {
             (LISTEN, &self.listen),
             (ACCELERATOR, &self.accelerator),
             (QEMU, &self.qemu),
+            (STORAGE, &self.storage),
             (LOG_LEVEL, &self.log_level),
         ];
         flags
@@ -152,6 +155,13 @@ async fn serve_until(
     let config = EngineConfig {
         qemu: settings.qemu.clone(),
         accelerator: settings.accelerator,
+        storage: StorageSettings {
+            choice: settings.storage,
+            reserve: settings
+                .disk_reserve_mb
+                .map(|mb| mb.saturating_mul(1 << 20)),
+            limit: None,
+        },
         idle: IdlePolicy::default().with(IdleSettings {
             pause_after: Some(settings.idle_pause),
             cold_after: Some(settings.idle_cold),

@@ -96,12 +96,14 @@ async fn list(context: &Context) -> Result<(), Failure> {
                     snapshot.name.clone(),
                     snapshot.source_sandbox.clone(),
                     format!("{} MB", snapshot.size_mb),
-                    format!("{} MB", snapshot.disk_bytes.div_ceil(1 << 20)),
+                    values::on_disk(snapshot.disk_own_bytes),
+                    values::on_disk(snapshot.disk_shared_bytes),
                     snapshot.created_at.clone(),
                 ]
             })
             .collect();
-        table(&["NAME", "SANDBOX", "MEMORY", "ON DISK", "CREATED"], &rows)
+        let head = ["NAME", "SANDBOX", "MEMORY", "OWN", "SHARED", "CREATED"];
+        table(&head, &rows)
     })
 }
 

@@ -80,12 +80,12 @@ fn words(node: &TreeNode) -> String {
         } else {
             "checkpoint"
         };
-        let on_disk = node
-            .disk_bytes
-            .map(|bytes| format!("{} MB on disk", bytes.div_ceil(1 << 20)));
+        let own = node
+            .disk_own_bytes
+            .map(|bytes| format!("{} MB own", bytes.div_ceil(1 << 20)));
         std::iter::once(kind.to_owned())
             .chain(memory)
-            .chain(on_disk)
+            .chain(own)
             .collect()
     };
     format!("{name} ({})", parts.join(", "))
@@ -109,7 +109,8 @@ mod test {
             status: sandbox.then(|| "running".to_owned()),
             thermal: sandbox.then(|| "hot".to_owned()),
             memory_mb: Some(256),
-            disk_bytes: (!sandbox).then_some(5_000_000),
+            disk_own_bytes: (!sandbox).then_some(5_000_000),
+            disk_shared_bytes: None,
             automatic: name.is_some_and(|name| name.contains("before")),
             created_at: None,
         }
@@ -130,14 +131,14 @@ mod test {
         ];
         let expected = "\
 agent (hot, 256 MB)
-├── pre (checkpoint, 256 MB, 5 MB on disk)
+├── pre (checkpoint, 256 MB, 5 MB own)
 │   ├── retry (hot, 256 MB)
 │   │   └── retry-fork (hot, 256 MB)
 │   └── again (hot, 256 MB)
 └── try (hot, 256 MB)
-    └── try-before-pre-1 (automatic checkpoint, 256 MB, 5 MB on disk)
+    └── try-before-pre-1 (automatic checkpoint, 256 MB, 5 MB own)
 sbx_0123456789abcdef (deleted)
-└── old (checkpoint, 256 MB, 5 MB on disk)
+└── old (checkpoint, 256 MB, 5 MB own)
 ";
         assert_eq!(drawn(&nodes), expected);
     }

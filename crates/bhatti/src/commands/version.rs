@@ -1,6 +1,6 @@
 //! `bhatti version`.
 
-use bhatti_api::host::Version;
+use bhatti_api::host::{Storage, Version};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -28,12 +28,16 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
         let ours = versions.client;
         if let Some(server) = &versions.server {
             let kit = server.kit.as_deref().unwrap_or("none");
-            format!(
+            let daemon = format!(
                 "bhatti {ours}\ndaemon {} (API {}, guest kit {kit}) at {}",
                 server.version,
                 server.api,
                 client.endpoint(),
-            )
+            );
+            match &server.storage {
+                Some(storage) => format!("{daemon}\n{}", shown(storage)),
+                None => daemon,
+            }
         } else {
             format!("bhatti {ours}")
         }
@@ -42,4 +46,14 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
         context.ui.warn(problem.message());
     }
     Ok(())
+}
+
+/// Where machines' files are kept, in a line.
+fn shown(storage: &Storage) -> String {
+    format!(
+        "storage {}, {} MB of {} MB free",
+        storage.kind,
+        storage.free_bytes >> 20,
+        storage.size_bytes >> 20
+    )
 }

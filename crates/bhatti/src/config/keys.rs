@@ -25,6 +25,8 @@ pub(crate) enum Form {
     Text,
     /// `true` or `false`.
     Switch,
+    /// A whole number.
+    Number,
 }
 
 /// Whether a value may be shown.
@@ -72,6 +74,10 @@ pub(crate) const LISTEN: &str = "listen";
 pub(crate) const ACCELERATOR: &str = "accelerator";
 /// Name of the key of the QEMU program.
 pub(crate) const QEMU: &str = "qemu";
+/// Name of the key of the storage.
+pub(crate) const STORAGE: &str = "storage";
+/// Name of the key of the disk's reserve.
+pub(crate) const DISK_RESERVE_MB: &str = "disk_reserve_mb";
 /// Name of the key of the log level.
 pub(crate) const LOG_LEVEL: &str = "log_level";
 
@@ -110,6 +116,21 @@ pub(crate) const KEYS: &[Key] = &[
     .flag("--listen"),
     Key::new(ACCELERATOR, env::ACCELERATOR, "`auto`, `kvm` or `tcg`").flag("--accelerator"),
     Key::new(QEMU, env::QEMU, "the QEMU program, looked up on the PATH").flag("--qemu"),
+    Key::new(
+        STORAGE,
+        env::STORAGE,
+        "where machines' files are kept: `auto` for a pool if the file system of the data directory \
+         cannot share blocks, `pool` for a pool or nothing, `plain` for no new pool",
+    )
+    .flag("--storage"),
+    Key {
+        form: Form::Number,
+        ..Key::new(
+            DISK_RESERVE_MB,
+            env::DISK_RESERVE_MB,
+            "what is left free of the host's disk, in MB; 5 % of it, 512 to 10240, if empty",
+        )
+    },
     Key::new(
         LOG_LEVEL,
         env::LOG_LEVEL,

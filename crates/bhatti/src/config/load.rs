@@ -13,7 +13,7 @@ use crate::config::environment::Environment;
 use crate::config::error::ConfigError;
 use crate::config::keys::{
     ACCELERATOR, API_URL, AUTH_TOKEN, DATA_DIR, ENGINE, Form, IDLE_COLD, IDLE_PAUSE, KEYS, Key,
-    LISTEN, LOG_LEVEL, QEMU, RATE_LIMIT, Shown, WAKE_LIMIT, key,
+    LISTEN, LOG_LEVEL, QEMU, RATE_LIMIT, STORAGE, Shown, WAKE_LIMIT, key,
 };
 use crate::config::settings::Settings;
 use crate::env;
@@ -150,6 +150,7 @@ fn defaults() -> Dict {
         (LISTEN.to_owned(), text("127.0.0.1:8080")),
         (ACCELERATOR.to_owned(), text("auto")),
         (QEMU.to_owned(), text(&qemu)),
+        (STORAGE.to_owned(), text("auto")),
         (LOG_LEVEL.to_owned(), text("info")),
         (RATE_LIMIT.to_owned(), Value::from(true)),
         (IDLE_PAUSE.to_owned(), text("30s")),
@@ -218,7 +219,11 @@ fn value(key: &Key, text: &str) -> Value {
     match (key.form, text) {
         (Form::Switch, "true" | "1" | "on" | "yes") => Value::from(true),
         (Form::Switch, "false" | "0" | "off" | "no") => Value::from(false),
-        _ => Value::from(text.to_owned()),
+        (Form::Number, text) => match text.parse::<u64>() {
+            Ok(number) => Value::from(number),
+            Err(_) => Value::from(text.to_owned()),
+        },
+        (Form::Switch | Form::Text, _) => Value::from(text.to_owned()),
     }
 }
 
@@ -331,6 +336,9 @@ impl Config {
             Ok(_) if key.shown == Shown::Redacted => "(redacted)".into(),
             Ok(Value::String(_, text)) => text.into(),
             Ok(Value::Bool(_, switch)) => switch.into(),
+            Ok(Value::Num(_, number)) => {
+                number.to_u128().and_then(|n| u64::try_from(n).ok()).into()
+            }
             // No key has values of another type; there is an error for those.
             Ok(_) | Err(_) => serde_json::Value::Null,
         }
@@ -395,6 +403,33 @@ mod test {
             expected.map(|(value, source)| (value.to_owned(), source.to_owned()))
         );
         assert_eq!(config.settings.data_dir, dir.path().join(".bhatti"));
+    }
+
+    #[test]
+    fn a_number_is_read_from_the_environment_and_from_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.yaml");
+        let read = |text: &str, variable: &str| {
+            fs_err::write(&file, text).unwrap();
+            let environment = Environment::of(&[
+                (env::HOME, "/home/a"),
+                (env::CONFIG, file.to_str().unwrap()),
+                (env::DISK_RESERVE_MB, variable),
+            ]);
+            let loaded = load(&environment, Presence::Required, &vec![]);
+            loaded
+                .map(|config| config.settings.disk_reserve_mb)
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(read("disk_reserve_mb: 512\n", "1024"), Ok(Some(1024)));
+        for wrong in ["-1", "many", "1.5"] {
+            let error = read("", wrong).unwrap_err();
+            let said = "invalid value of `disk_reserve_mb` in environment BHATTI_DISK_RESERVE_MB: \
+                        it must be a whole number";
+            assert_eq!(error, said);
+            let in_file = read(&format!("disk_reserve_mb: {wrong}\n"), "1").unwrap();
+            assert_eq!(in_file, Some(1));
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use bhatti_client::endpoint::Endpoint;
 use bhatti_client::token::BearerToken;
-use bhatti_engine::config::AcceleratorChoice;
+use bhatti_engine::config::{AcceleratorChoice, StorageChoice};
 use bhatti_types::idle::IdleTime;
 use serde::{Deserialize, Deserializer};
 
@@ -31,6 +31,11 @@ pub(crate) struct Settings {
     pub(crate) accelerator: AcceleratorChoice,
     /// The QEMU program.
     pub(crate) qemu: PathBuf,
+    /// Where machines' files are kept.
+    pub(crate) storage: StorageChoice,
+    /// What is left free of the host's disk, in MiB, if it is set.
+    #[serde(default, deserialize_with = "number_unless_empty")]
+    pub(crate) disk_reserve_mb: Option<u64>,
     /// How much is logged.
     pub(crate) log_level: LogLevel,
     /// Whether users' requests are limited.
@@ -136,6 +141,27 @@ where
     match Option::<String>::deserialize(deserializer)?.as_deref() {
         None | Some("") => Ok(None),
         Some(text) => text.parse().map(Some).map_err(serde::de::Error::custom),
+    }
+}
+
+/// Reads a whole number; empty text is no value.
+fn number_unless_empty<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given {
+        Number(u64),
+        Text(String),
+    }
+    match Option::<Given>::deserialize(deserializer) {
+        Ok(None) => Ok(None),
+        Ok(Some(Given::Number(number))) => Ok(Some(number)),
+        Ok(Some(Given::Text(text))) if text.is_empty() => Ok(None),
+        // Serde says of an untagged one only that nothing fits.
+        Ok(Some(Given::Text(_))) | Err(_) => {
+            Err(serde::de::Error::custom("it must be a whole number"))
+        }
     }
 }
 

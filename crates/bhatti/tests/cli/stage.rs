@@ -13,6 +13,7 @@ use crate::daemon::{Request, Stream};
 pub(crate) fn play(request: &Request, mut stream: Box<dyn Stream>) {
     let (method, path) = request.line.split_once(' ').unwrap();
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let usage = query.split('&').any(|part| part == "usage=true");
     let parts: Vec<_> = path.split('/').skip(1).collect();
     if let Some(trouble) = parts.get(1).and_then(|name| trouble(name)) {
         // A client that gave up is no trouble of the daemon's.
@@ -30,6 +31,9 @@ pub(crate) fn play(request: &Request, mut stream: Box<dyn Stream>) {
     let body: Value = serde_json::from_str(&request.body).unwrap_or_default();
     let name = |default: &str| body["name"].as_str().unwrap_or(default).to_owned();
     let (status, reply) = match (method, parts.as_slice()) {
+        ("GET", ["sandboxes"]) if usage => {
+            (200, json!([with_usage(sandbox("dev")), sandbox("retry")]))
+        }
         ("GET", ["sandboxes"]) => (200, json!([sandbox("dev"), sandbox("retry")])),
         ("POST", ["sandboxes"]) if body["name"] == "taken" => (200, sandbox("taken")),
         ("POST", ["sandboxes"]) if body["name"] == "toomany" => {
@@ -53,6 +57,7 @@ pub(crate) fn play(request: &Request, mut stream: Box<dyn Stream>) {
             (201, made)
         }
         ("GET", ["sandboxes", "full"]) => (200, full()),
+        ("GET", ["sandboxes", name]) if usage => (200, with_usage(sandbox(name))),
         ("GET", ["sandboxes", name]) => (200, sandbox(name)),
         ("DELETE", ["sandboxes", _]) => (200, json!({"status": "destroyed"})),
         ("POST", ["sandboxes", source, "fork"]) => {
@@ -149,6 +154,12 @@ fn sandbox(name: &str) -> Value {
     })
 }
 
+fn with_usage(mut sandbox: Value) -> Value {
+    sandbox["disk_own_bytes"] = 12_000_000.into();
+    sandbox["disk_shared_bytes"] = 230_000_000.into();
+    sandbox
+}
+
 fn full() -> Value {
     let mut full = sandbox("full");
     full["status"] = "failed".into();
@@ -167,7 +178,8 @@ fn full() -> Value {
 fn snapshot(name: &str, source: &str) -> Value {
     json!({
         "id": "snp_0123456789abcdef", "user_id": "usr_00000000", "name": name,
-        "source_sandbox": source, "size_mb": 1024, "disk_bytes": 157_286_401, "stall_ms": 12,
+        "source_sandbox": source, "size_mb": 1024, "disk_bytes": 157_286_401,
+        "disk_own_bytes": 1_048_577, "disk_shared_bytes": 156_237_824, "stall_ms": 12,
         "created_at": "2026-11-24T09:05:00.000Z",
     })
 }
@@ -185,7 +197,7 @@ fn tree() -> Value {
             line["status"] = "running".into();
             line["thermal"] = "hot".into();
         } else {
-            line["disk_bytes"] = 157_286_401.into();
+            line["disk_own_bytes"] = 57_286_401.into();
         }
         line
     };

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Once};
 
 use bhatti_host::files::{self, Cloned};
+use bhatti_lifecycle::state::State;
 use bhatti_vmm::machine::file as machine_file;
 use jiff::Timestamp;
 
-use super::work::{Material, Work};
+use super::work::{Material, Trust, Work};
+use crate::bases::{self, Base, Bases};
 use crate::checkpoint::{self, Depth, ImageError, ImageKind, Manifest};
 use crate::context::Context;
 use crate::error::Error;
@@ -48,7 +51,9 @@ impl Work {
         let (from, to) = (image.disk.clone(), self.dir().join(machine_file::DISK));
         let len = self.row.disk.bytes();
         let path = to.clone();
+        let dir = self.dir();
         blocking(move || {
+            bases::forget_disk(&dir);
             clone(&from, &to)?;
             let disk = fs_err::OpenOptions::new().write(true).open(&to)?;
             // Grown at the end; the guest grows its file system to it.
@@ -65,10 +70,19 @@ impl Work {
 
     pub(super) async fn clone_saved_disk(&mut self) -> Result<(), Error> {
         self.check_saved().await?;
-        let from = self.saved()?.dir.join(file::DISK);
-        let to = self.dir().join(machine_file::DISK);
-        let path = to.clone();
-        blocking(move || clone(&from, &to)).await?;
+        let saved = self.saved()?.clone();
+        let (root, dir) = (self.ctx.layout.root().to_owned(), self.dir());
+        let path = dir.join(machine_file::DISK);
+        let to = path.clone();
+        blocking(move || {
+            clone(&saved.dir.join(file::DISK), &to)?;
+            match saved.trust {
+                Trust::Manifest => bases::note_disk(&root, &dir, &saved.dir),
+                Trust::JustWritten => bases::copy_note(&saved.dir, &dir),
+            }
+            Ok(())
+        })
+        .await?;
         self.sync_disk_meanwhile(path);
         Ok(())
     }
@@ -82,31 +96,30 @@ impl Work {
     }
 
     pub(super) async fn empty_memory(&mut self) -> Result<(), Error> {
-        let (memory, len) = (
-            self.dir().join(machine_file::MEMORY),
-            self.row.memory.bytes(),
-        );
+        let (dir, len) = (self.dir(), self.row.memory.bytes());
         blocking(move || {
             // Removed first: it may be linked to a checkpoint's.
-            files::remove_file(&memory)?;
-            files::create_sparse(&memory, len)
+            bases::remove_memory(&dir)?;
+            files::create_sparse(&dir.join(machine_file::MEMORY), len)
         })
         .await
     }
 
     pub(super) async fn remove_memory(&mut self) -> Result<(), Error> {
-        let memory = self.dir().join(machine_file::MEMORY);
-        blocking(move || files::remove_file(&memory)).await
+        let dir = self.dir();
+        blocking(move || bases::remove_memory(&dir)).await
     }
 
     pub(super) async fn link_saved_memory(&mut self) -> Result<(), Error> {
-        link_memory(self.saved()?.dir.clone(), self.dir()).await
+        let (image, dir) = (self.saved()?.dir.clone(), self.dir());
+        blocking(move || bases::link_memory(&image, &dir)).await
     }
 
     pub(super) async fn link_cold_memory(&mut self) -> Result<(), Error> {
         let image = self.ctx.layout.cold(&self.row.id);
         self.check_sound(&image).await?;
-        link_memory(image, self.dir()).await
+        let dir = self.dir();
+        blocking(move || bases::link_memory(&image, &dir)).await
     }
 
     /// Checks every byte of an image once in the life of a daemon; its sizes every time.
@@ -140,7 +153,11 @@ impl Work {
         })
         .await?;
         self.machine()?
-            .save(&half.join(file::STATE), &half.join(file::MEMORY))
+            .save(
+                &half.join(file::STATE),
+                &half.join(file::MEMORY),
+                &self.cancel,
+            )
             .await?;
         Ok(())
     }
@@ -151,14 +168,16 @@ impl Work {
         let disk = self.dir().join(machine_file::DISK);
         let manifest = self.manifest(ImageKind::Cold);
         let sound = whole.clone();
+        let memory = self.dir().join(machine_file::MEMORY);
         Context::blocking(move || {
             // The memory is only worth what the disk under it is.
             files::sync_file(&disk).map_err(Error::internal)?;
             if half.exists() {
                 files::remove_tree(&whole).map_err(Error::internal)?;
             }
-            checkpoint::seal(&half, &whole, manifest, &[file::STATE, file::MEMORY])
-                .map_err(Error::from)
+            let bases = Bases::none().with(file::MEMORY, Base::beside(&memory));
+            let names = [file::STATE, file::MEMORY];
+            checkpoint::seal(&half, &whole, manifest, &names, &bases).map_err(Error::from)
         })
         .await??;
         self.ctx.mark_sound(sound);
@@ -190,7 +209,11 @@ impl Work {
     pub(super) async fn save_machine(&self, to: PathBuf) -> Result<(), Error> {
         let machine = self.machine()?.clone();
         machine
-            .save(&to.join(file::STATE), &to.join(file::MEMORY))
+            .save(
+                &to.join(file::STATE),
+                &to.join(file::MEMORY),
+                &never_cancelled(),
+            )
             .await?;
         let (from, to) = (self.dir().join(machine_file::DISK), to.join(file::DISK));
         blocking(move || clone(&from, &to)).await
@@ -225,9 +248,20 @@ impl Work {
         );
         let manifest = self.manifest(ImageKind::Checkpoint);
         let dir = whole.clone();
+        let (root, sandbox) = (self.ctx.layout.root().to_owned(), self.dir());
+        // What was copied: the cold image, or what the machine maps with its pages over it.
+        let memory = if self.state() == State::Cold {
+            self.ctx.layout.cold(&self.row.id).join(file::MEMORY)
+        } else {
+            sandbox.join(machine_file::MEMORY)
+        };
         let bytes = Context::blocking(move || {
             let names = [file::STATE, file::MEMORY, file::DISK];
-            checkpoint::seal(&half, &dir, manifest, &names)?;
+            let bases = Bases::none()
+                .with(file::MEMORY, Base::beside(&memory))
+                .with(file::DISK, bases::disk(&root, &sandbox));
+            checkpoint::seal(&half, &dir, manifest, &names, &bases)?;
+            bases::note_disk(&root, &sandbox, &dir);
             checkpoint::disk_usage(&dir).map_err(Error::internal)
         })
         .await??;
@@ -272,14 +306,9 @@ pub(crate) async fn remove_snapshot(
     .await
 }
 
-/// Makes an image's memory what a machine maps: the same file, for it is never written to.
-async fn link_memory(image: PathBuf, dir: PathBuf) -> Result<(), Error> {
-    blocking(move || {
-        let memory = dir.join(machine_file::MEMORY);
-        files::remove_file(&memory)?;
-        fs_err::hard_link(image.join(file::MEMORY), memory)
-    })
-    .await
+/// A flag for what is not broken off.
+fn never_cancelled() -> Arc<AtomicBool> {
+    Arc::default()
 }
 
 pub(super) fn clone(from: &Path, to: &Path) -> std::io::Result<()> {

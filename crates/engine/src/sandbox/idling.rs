@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use bhatti_guest::agent::NextTimer;
 use bhatti_lifecycle::decide::Request;
 use bhatti_lifecycle::idle::{self, Idle, Usage};
 use bhatti_lifecycle::plan::PlanKind;
@@ -15,9 +16,6 @@ use crate::request::EditSandbox;
 
 /// How long a machine's use of the processor is watched before it is paused.
 const BUSY_WATCH: Duration = Duration::from_secs(2);
-/// How long a machine that was woken for a timer is left hot, in case its guest is late: a cron
-/// daemon that slept through looks at the clock once a minute.
-const TIMER_HOLD: Duration = Duration::from_secs(75);
 /// How long after a failed sleep it is tried again.
 const RETRY_AFTER: Duration = Duration::from_mins(1);
 /// How often the clock is looked at while a timer is waited for: the host's may be set.
@@ -49,7 +47,10 @@ impl Actor {
         let result = match idle {
             Idle::Stays(_) => return,
             Idle::Pause(_) => {
-                if self.is_busy() || !self.work.leases.close_if_unused() {
+                if self.is_busy() || self.has_timer_soon().await {
+                    return;
+                }
+                if !self.work.leases.close_if_unused() {
                     return;
                 }
                 self.work.run(PlanKind::Cool).await
@@ -144,7 +145,19 @@ impl Actor {
             self.work.row.reason = Some(format!("it was not woken for a timer: {error}"));
             return;
         }
-        self.idle_not_before = Some(Instant::now() + TIMER_HOLD);
+        // It is woken a margin early, and left awake for another.
+        self.idle_not_before = Some(Instant::now() + 2 * NextTimer::MARGIN);
+    }
+
+    /// Whether its guest wants to run so soon that it is left awake for it.
+    async fn has_timer_soon(&mut self) -> bool {
+        self.work.ask_timers().await;
+        let soon = |at: &mut Timestamp| *at <= Timestamp::now();
+        let is_soon = self.work.row.wake_at.take_if(soon).is_some();
+        if is_soon {
+            self.idle_not_before = Some(Instant::now() + 2 * NextTimer::MARGIN);
+        }
+        is_soon
     }
 
     /// Changes what its owner may change. A sandbox that is to be kept hot is woken.
@@ -166,7 +179,18 @@ impl Actor {
             .ctx
             .db(move |store| store.sandbox_update(&written))
             .await?;
+        let renamed = row.name != self.work.row.name;
         self.work.row = row;
+        if renamed
+            && self.work.state() == State::Hot
+            && let Err(error) = self.work.identify(PlanKind::Wake).await
+        {
+            tracing::warn!(
+                sandbox = %self.work.row.id,
+                error = &error as &dyn std::error::Error,
+                "its guest keeps its old hostname until it wakes the next time"
+            );
+        }
         if edit.idle.keep_hot == Some(true) {
             self.wake(Request::Wake, None).await?;
         }

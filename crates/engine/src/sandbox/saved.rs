@@ -1,10 +1,13 @@
 //! The steps about saved machines: what a fork captures, and what a rollback puts in place.
 
+use std::path::PathBuf;
+
 use bhatti_host::files;
 use bhatti_vmm::machine::file as machine_file;
 
 use super::files::{blocking, clone};
 use super::work::{ForkPoint, Material, Saved, Trust, Work};
+use crate::bases;
 use crate::error::Error;
 use crate::layout::file;
 
@@ -45,12 +48,26 @@ impl Work {
     /// and this host are up, and each makes its own disk durable.
     pub(super) async fn save_fork(&mut self) -> Result<(), Error> {
         let dir = self.fork_point()?.dir.clone();
-        self.save_machine(dir).await
+        self.save_machine(dir.clone()).await?;
+        self.copy_note_into(dir).await
     }
 
     pub(super) async fn copy_cold_fork(&mut self) -> Result<(), Error> {
         let dir = self.fork_point()?.dir.clone();
-        self.copy_cold_into(dir).await
+        self.copy_cold_into(dir.clone()).await?;
+        let (cold, to) = (self.ctx.layout.cold(&self.row.id), dir.clone());
+        // Again, with the digests that a copy's own checkpoints begin with.
+        blocking(move || bases::link_memory(&cold, &to)).await?;
+        self.copy_note_into(dir).await
+    }
+
+    async fn copy_note_into(&self, to: PathBuf) -> Result<(), Error> {
+        let from = self.ctx.layout.sandbox(&self.row.id);
+        blocking(move || {
+            bases::copy_note(&from, &to);
+            Ok(())
+        })
+        .await
     }
 
     pub(super) async fn remove_fork_directory(&mut self) -> Result<(), Error> {
@@ -62,16 +79,16 @@ impl Work {
         self.check_saved().await?;
         let from = self.saved()?.dir.clone();
         let to = self.ctx.layout.aside(&self.row.id);
-        let aside = to.clone();
+        let (aside, root) = (to.clone(), self.ctx.layout.root().to_owned());
         blocking(move || {
             files::remove_tree(&to)?;
             fs_err::create_dir(&to)?;
-            for name in [file::STATE, file::MEMORY] {
-                // Neither is written to again: an image is immutable.
-                fs_err::hard_link(from.join(name), to.join(name))?;
-            }
+            // Neither is written to again: an image is immutable.
+            fs_err::hard_link(from.join(file::STATE), to.join(file::STATE))?;
+            bases::link_memory(&from, &to)?;
             let disk = to.join(file::DISK);
             clone(&from.join(file::DISK), &disk)?;
+            bases::note_disk(&root, &to, &from);
             files::sync_file(&disk)?;
             files::sync_dir(&to)
         })
@@ -83,14 +100,12 @@ impl Work {
     }
 
     pub(super) async fn swap_disk(&mut self) -> Result<(), Error> {
-        let from = self.ctx.layout.aside(&self.row.id).join(file::DISK);
-        let to = self
-            .ctx
-            .layout
-            .sandbox(&self.row.id)
-            .join(machine_file::DISK);
+        let aside = self.ctx.layout.aside(&self.row.id);
+        let dir = self.ctx.layout.sandbox(&self.row.id);
+        let (from, to) = (aside.join(file::DISK), dir.join(machine_file::DISK));
         blocking(move || {
             if from.try_exists()? {
+                bases::copy_note(&aside, &dir);
                 files::rename_durable(&from, &to)
             } else {
                 // Done already.

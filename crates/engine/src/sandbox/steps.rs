@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bhatti_guest::agent::NextTimer;
 use bhatti_guest::identity::Identity;
 use bhatti_guest::link::{Greeting, Link};
 use bhatti_image::kit::KitId;
@@ -29,6 +30,8 @@ const CLOCK_LIMIT: Duration = Duration::from_secs(5);
 /// Time for the guest to write its file systems out before it goes to sleep. Not finishing is no
 /// harm: what is not written is in its memory.
 const SYNC_LIMIT: Duration = Duration::from_secs(10);
+/// Time for the agent to look through its guest's timers; it takes up to 3 s itself.
+const TIMERS_LIMIT: Duration = Duration::from_secs(5);
 /// Randomness given to a guest, in bytes: the kernel's pool holds 256 bits.
 const ENTROPY: usize = 64;
 
@@ -65,7 +68,10 @@ impl Work {
             Step::Greet => self.greet(plan).await,
             Step::Identify => self.identify(plan).await,
             Step::Refresh => self.refresh().await,
-            Step::AskTimers => Ok(()),
+            Step::AskTimers => {
+                self.ask_timers().await;
+                Ok(())
+            }
             Step::SyncGuest => {
                 self.sync_guest().await;
                 Ok(())
@@ -249,7 +255,7 @@ impl Work {
 
     /// Tells the guest who it is (invariant 6): a copy gets its own name, machine id and
     /// randomness, and every guest the right clock.
-    async fn identify(&mut self, plan: PlanKind) -> Result<(), Error> {
+    pub(super) async fn identify(&mut self, plan: PlanKind) -> Result<(), Error> {
         let copy = matches!(plan, PlanKind::Create | PlanKind::Resume);
         let mut random = [0u8; ENTROPY + 16];
         getrandom::fill(&mut random).map_err(Error::internal)?;
@@ -268,6 +274,33 @@ impl Work {
             fresh: copy,
         };
         Ok(self.link()?.identity(&identity, CALL_LIMIT).await?)
+    }
+
+    /// Asks the guest when it next wants to run, if it is to be woken for that. No answer is no
+    /// timer: it is no reason not to sleep.
+    pub(super) async fn ask_timers(&mut self) {
+        if self.state() != State::Hot || !self.policy().wake_timers {
+            return;
+        }
+        let Some(link) = self.link.clone() else {
+            return;
+        };
+        self.row.wake_at = match link.next_timer(TIMERS_LIMIT).await {
+            Ok(Some(next)) => {
+                let due = Timestamp::from_nanosecond(i128::from(next.unix_nanos)).ok();
+                tracing::info!(sandbox = %self.row.id, what = next.what, "its guest's next timer");
+                due.and_then(|due| due.checked_sub(NextTimer::MARGIN).ok())
+            }
+            Ok(None) => None,
+            Err(error) => {
+                tracing::warn!(
+                    sandbox = %self.row.id,
+                    error = &error as &dyn std::error::Error,
+                    "a guest that is to be woken for its timers does not tell of them"
+                );
+                None
+            }
+        };
     }
 
     async fn sync_guest(&mut self) {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bhatti_guest::link::Link;
@@ -83,6 +84,8 @@ pub(crate) struct Work {
     pub(super) paused_at: Option<Instant>,
     /// When the vCPUs were paused for idleness or by hand, while they are.
     pub(super) warm_since: Option<Instant>,
+    /// Set when what is being captured is not wanted any more.
+    pub(super) cancel: Arc<AtomicBool>,
     /// vCPUs were let go on in the middle of a plan, because the machine was asked for.
     went_on: bool,
     /// A new disk being made durable while the machine boots.
@@ -115,6 +118,7 @@ impl Work {
             leases: Leases::new(),
             paused_at: None,
             warm_since: is_warm.then(Instant::now),
+            cancel: Arc::default(),
             went_on: false,
             disk_sync: None,
         }
@@ -270,6 +274,8 @@ impl Work {
             return Err(Error::Woken);
         }
         let mut went_on = false;
+        let cancel = Arc::new(AtomicBool::new(false));
+        self.cancel = cancel.clone();
         {
             let taking = self.take(op, PlanKind::Sleep, index, step);
             tokio::pin!(taking);
@@ -279,6 +285,7 @@ impl Work {
                 () = leases.wanted() => {}
             }
             if matches!(step, Step::SaveCold | Step::SealCold) {
+                cancel.store(true, Ordering::Relaxed);
                 if let Some(machine) = &machine {
                     went_on = machine.resume().await.is_ok();
                 }

@@ -49,12 +49,12 @@ async fn opened_by(version: u32) -> (Result<Link, LinkError>, UnixStream) {
     (opened, guest)
 }
 
-async fn linked() -> (Link, UnixStream) {
+pub(crate) async fn linked() -> (Link, UnixStream) {
     let (opened, guest) = opened_by(1).await;
     (opened.unwrap(), guest)
 }
 
-fn frame(kind: u8, flags: u16, stream: u32, length: u32) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u16, stream: u32, length: u32) -> Vec<u8> {
     let mut wire = vec![0, kind];
     wire.extend(flags.to_be_bytes());
     wire.extend(stream.to_be_bytes());

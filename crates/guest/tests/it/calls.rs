@@ -1,7 +1,9 @@
 //! The calls that have one answer.
 
+use bhatti_guest::agent::NextTimer;
 use bhatti_guest::identity::Identity;
 use bhatti_guest::link::{CallError, RefusedKind};
+use bhatti_proto::message::NextTimerReply;
 use bhatti_types::env::Env;
 
 use crate::fixture::{Guest, Ran, SOON, shell};
@@ -89,4 +91,20 @@ async fn a_clock_is_set_without_another_identity() {
     guest.link.set_clock(now, SOON).await.unwrap();
     assert_eq!(guest.system.clock(), Some(now));
     assert_eq!(guest.link.status(SOON).await.unwrap().generation, 0);
+}
+
+#[tokio::test]
+async fn the_next_timer_is_told_and_its_name_cannot_steer_a_terminal() {
+    let guest = Guest::start().await;
+    assert_eq!(guest.link.next_timer(SOON).await.unwrap(), None);
+    guest.system.set_next_timer(NextTimerReply {
+        unix_nanos: Some(1_800_000_000_000_000_000),
+        what: "at job\x1b[2J\n3".into(),
+    });
+    let next = guest.link.next_timer(SOON).await.unwrap();
+    let wanted = NextTimer {
+        unix_nanos: 1_800_000_000_000_000_000,
+        what: "at job\u{fffd}[2J\u{fffd}3".into(),
+    };
+    assert_eq!(next, Some(wanted));
 }

@@ -11,5 +11,6 @@ mod calls;
 mod exec;
 mod fixture;
 mod kill;
+mod older;
 mod resync;
 mod streams;

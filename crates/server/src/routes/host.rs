@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use bhatti_api::host::{Health, Version};
+use bhatti_api::host::{Health, Storage, Version};
 use bhatti_api::idle::{SleepAll, SleptAll};
 use bhatti_api::openapi::API_VERSION;
 
@@ -26,6 +26,11 @@ pub(crate) async fn version(State(app): State<App>) -> Result<Json<Version>, Api
         version: env!("CARGO_PKG_VERSION").to_owned(),
         api: API_VERSION.to_owned(),
         kit: host.kit,
+        storage: Some(Storage {
+            kind: host.storage.kind.to_owned(),
+            free_bytes: host.storage.free_bytes,
+            size_bytes: host.storage.size_bytes,
+        }),
     }))
 }
 

@@ -22,35 +22,80 @@ use crate::error::ApiError;
 use crate::extract::{Asking, SandboxKey};
 use crate::{convert, view};
 
+/// The query of a request, in pairs.
+type Pairs = Result<Query<Vec<(String, String)>>, axum::extract::rejection::QueryRejection>;
+
 pub(crate) async fn list(
     State(app): State<App>,
     Asking(caller): Asking,
-    query: Result<Query<Vec<(String, String)>>, axum::extract::rejection::QueryRejection>,
+    query: Pairs,
 ) -> Result<Json<Vec<Sandbox>>, ApiError> {
-    let Query(query) = query.map_err(|_| ApiError::malformed("the query is not well formed"))?;
-    let labels = label_filter(query)?;
-    let views = app.engine().sandbox_list(&caller, &labels).await?;
-    Ok(Json(views.into_iter().map(view::sandbox).collect()))
+    let asked = Asked::read(query, "only `label` and `usage` are known", true)?;
+    let views = app.engine().sandbox_list(&caller, &asked.labels).await?;
+    let shown = if asked.usage {
+        let usages = app.engine().sandbox_usages(&views).await?;
+        let views = views.into_iter().zip(usages);
+        views
+            .map(|(view, usage)| view::sandbox_with(view, usage))
+            .collect()
+    } else {
+        views.into_iter().map(view::sandbox).collect()
+    };
+    Ok(Json(shown))
 }
 
-/// Reads `?label=k=v`, which may be repeated.
-fn label_filter(query: Vec<(String, String)>) -> Result<Labels, ApiError> {
-    let mut labels = BTreeMap::new();
-    for (parameter, value) in query {
-        if parameter != "label" {
-            return Err(
-                Invalid::new("query parameter", &parameter, "only `label` is known").into(),
-            );
-        }
-        let Some((key, wanted)) = value.split_once('=') else {
-            return Err(Invalid::new("label", &value, "must be key=value").into());
-        };
-        let before = labels.insert(key.to_owned(), wanted.to_owned());
-        if before.is_some_and(|before| before != wanted) {
-            return Err(Invalid::new("label", &value, "the key is there twice").into());
-        }
+/// What the query of a list, or of one sandbox, asks for.
+#[derive(Debug)]
+struct Asked {
+    /// `?label=k=v`, which may be repeated: only sandboxes that carry all of them.
+    labels: Labels,
+    /// `?usage=true`: also what they take on disk, which has to be looked up.
+    usage: bool,
+}
+
+impl Asked {
+    fn read(query: Pairs, known: &'static str, labelled: bool) -> Result<Self, ApiError> {
+        let Query(query) =
+            query.map_err(|_| ApiError::malformed("the query is not well formed"))?;
+        Ok(Self::parse(query, known, labelled)?)
     }
-    Ok(Labels::new(labels)?)
+
+    fn parse(
+        query: Vec<(String, String)>,
+        known: &'static str,
+        labelled: bool,
+    ) -> Result<Self, Invalid> {
+        let mut labels = BTreeMap::new();
+        let mut usage = None;
+        for (parameter, value) in query {
+            match parameter.as_str() {
+                "usage" => {
+                    let wanted = match value.as_str() {
+                        "true" => true,
+                        "false" => false,
+                        _ => return Err(Invalid::new("usage", &value, "must be true or false")),
+                    };
+                    if usage.replace(wanted).is_some_and(|before| before != wanted) {
+                        return Err(Invalid::new("usage", &value, "is there twice"));
+                    }
+                }
+                "label" if labelled => {
+                    let Some((key, wanted)) = value.split_once('=') else {
+                        return Err(Invalid::new("label", &value, "must be key=value"));
+                    };
+                    let before = labels.insert(key.to_owned(), wanted.to_owned());
+                    if before.is_some_and(|before| before != wanted) {
+                        return Err(Invalid::new("label", &value, "the key is there twice"));
+                    }
+                }
+                _ => return Err(Invalid::new("query parameter", &parameter, known)),
+            }
+        }
+        Ok(Self {
+            labels: Labels::new(labels)?,
+            usage: usage.unwrap_or_default(),
+        })
+    }
 }
 
 pub(crate) async fn create(
@@ -75,12 +120,19 @@ pub(crate) async fn show(
     State(app): State<App>,
     Asking(caller): Asking,
     SandboxKey(key): SandboxKey,
+    query: Pairs,
 ) -> Result<Json<Sandbox>, ApiError> {
+    let asked = Asked::read(query, "only `usage` is known", false)?;
     let shown = app.engine().sandbox_get(&caller, &key).await?;
     let idle = app.engine().sandbox_idle(&caller, &key).await?;
+    let usage = if asked.usage {
+        app.engine().sandbox_usage(&caller, &key).await?
+    } else {
+        None
+    };
     Ok(Json(Sandbox {
         idle: Some(view::idle(idle)),
-        ..view::sandbox(shown)
+        ..view::sandbox_with(shown, usage)
     }))
 }
 
@@ -197,35 +249,50 @@ pub(crate) async fn rollback(
 
 #[cfg(test)]
 mod test {
-    use super::label_filter;
+    use super::Asked;
 
-    fn filter(pairs: &[(&str, &str)]) -> Result<usize, String> {
+    fn asked(pairs: &[(&str, &str)]) -> Result<Asked, String> {
         let query = pairs
             .iter()
             .map(|&(k, v)| (k.to_owned(), v.to_owned()))
             .collect();
-        label_filter(query)
-            .map(|labels| labels.as_map().len())
+        Asked::parse(query, "only `label` and `usage` are known", true)
             .map_err(|error| error.to_string())
+    }
+
+    fn labels(pairs: &[(&str, &str)]) -> Result<usize, String> {
+        asked(pairs).map(|asked| asked.labels.as_map().len())
     }
 
     #[test]
     fn labels_of_a_filter_may_be_repeated() {
-        assert_eq!(filter(&[]), Ok(0));
+        assert_eq!(labels(&[]), Ok(0));
         assert_eq!(
-            filter(&[("label", "a=1"), ("label", "b="), ("label", "a=1")]),
+            labels(&[("label", "a=1"), ("label", "b="), ("label", "a=1")]),
             Ok(2)
         );
-        assert!(
-            filter(&[("label", "a=1"), ("label", "a=2")])
-                .unwrap_err()
-                .contains("twice")
+        let twice = labels(&[("label", "a=1"), ("label", "a=2")]);
+        assert!(twice.unwrap_err().contains("twice"));
+        assert!(labels(&[("label", "a")]).unwrap_err().contains("key=value"));
+        let unknown = labels(&[("limit", "5")]).unwrap_err();
+        assert!(unknown.contains("only `label` and `usage`"));
+    }
+
+    #[test]
+    fn usage_is_asked_for_by_a_word() {
+        let usage = |pairs| asked(pairs).map(|asked| asked.usage);
+        assert_eq!(usage(&[]), Ok(false));
+        assert_eq!(usage(&[("usage", "true"), ("usage", "true")]), Ok(true));
+        assert_eq!(usage(&[("usage", "false")]), Ok(false));
+        let twice = usage(&[("usage", "true"), ("usage", "false")]);
+        assert!(twice.unwrap_err().contains("twice"));
+        let odd = usage(&[("usage", "yes")]);
+        assert!(odd.unwrap_err().contains("true or false"));
+        let other = Asked::parse(
+            vec![("label".to_owned(), "a=1".to_owned())],
+            "only `usage` is known",
+            false,
         );
-        assert!(filter(&[("label", "a")]).unwrap_err().contains("key=value"));
-        assert!(
-            filter(&[("limit", "5")])
-                .unwrap_err()
-                .contains("only `label`")
-        );
+        assert!(other.unwrap_err().to_string().contains("only `usage`"));
     }
 }

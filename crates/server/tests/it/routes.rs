@@ -362,10 +362,18 @@ async fn the_daemon_says_what_it_is() {
     let api = Api::start(Options::default()).await;
     let health = api.call(&Who::Nobody, "GET /health", "").await.json();
     assert_eq!(health["status"], "ok");
-    let version = api.call(&Who::Local, "GET /version", "").await.json();
+    let mut version = api.call(&Who::Local, "GET /version", "").await.json();
+    let storage = version["storage"].take();
+    let kind = storage["kind"].as_str();
+    assert!(matches!(kind, Some("reflink" | "copy")), "{storage}");
+    let (free, size) = (
+        storage["free_bytes"].as_u64(),
+        storage["size_bytes"].as_u64(),
+    );
+    assert!(free.is_some() && free < size, "{storage}");
     assert_eq!(
         version,
-        json!({"version": env!("CARGO_PKG_VERSION"), "api": "1"})
+        json!({"version": env!("CARGO_PKG_VERSION"), "api": "1", "storage": null})
     );
 }
 

@@ -2,6 +2,8 @@
 
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -156,7 +158,12 @@ impl Machine for QemuMachine {
         })
     }
 
-    async fn save(&self, state: &Path, memory: &Path) -> Result<Captured, VmmError> {
+    async fn save(
+        &self,
+        state: &Path,
+        memory: &Path,
+        cancel: &Arc<AtomicBool>,
+    ) -> Result<Captured, VmmError> {
         let Some(path) = state.to_str() else {
             return Err(VmmError::Protocol {
                 command: "xen-save-devices-state",
@@ -168,12 +175,13 @@ impl Machine for QemuMachine {
             json!({ "filename": path, "live": false }),
         )
         .await?;
-        let (pid, base, to) = (
+        let (pid, base, to, cancel) = (
             self.process.id().pid,
             self.dir.join(file::MEMORY),
             memory.to_owned(),
+            cancel.clone(),
         );
-        tokio::task::spawn_blocking(move || memory::capture(pid, &base, &to))
+        tokio::task::spawn_blocking(move || memory::capture(pid, &base, &to, &cancel))
             .await
             .map_err(|source| VmmError::Files {
                 action: "copy memory",

@@ -83,6 +83,9 @@ async fn a_damaged_checkpoint_is_refused_and_leaves_nothing_behind() {
         ("state", Damage::Truncate),
         ("state", Damage::Delete),
         ("disk", Damage::Flip),
+        ("mem.sums", Damage::Flip),
+        ("disk.raw.sums", Damage::Flip),
+        ("disk.raw.sums", Damage::Delete),
         ("manifest", Damage::Garble),
         ("manifest", Damage::Truncate),
     ] {
@@ -103,6 +106,8 @@ async fn a_damaged_checkpoint_is_refused_and_leaves_nothing_behind() {
             };
             let message = &refusal.message;
             assert!(message.contains("damaged"), "{told}: {refusal:?}");
+            let name = path.file_name().expect("it has a name").to_string_lossy();
+            assert!(message.contains(&*name), "{told}: {refusal:?}");
             assert!(!message.contains('/'), "{told}: {refusal:?}");
             assert_eq!(daemon.inventory().await, found, "{told}");
         }

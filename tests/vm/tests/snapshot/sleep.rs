@@ -26,7 +26,13 @@ async fn stop(guest: &Guest) -> Sandbox {
 async fn start(guest: &Guest, force: bool) -> Sandbox {
     let started = guest
         .client()
-        .sandbox_start(guest.name(), &StartSandbox { force })
+        .sandbox_start(
+            guest.name(),
+            &StartSandbox {
+                force,
+                ..StartSandbox::default()
+            },
+        )
         .await;
     started.expect("the sandbox starts")
 }
