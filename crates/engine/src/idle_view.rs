@@ -5,6 +5,7 @@ use std::time::Instant;
 use bhatti_lifecycle::idle::{self, Because, Idle, IdlePolicy, Usage};
 use jiff::Timestamp;
 
+use crate::clock;
 use crate::sandbox::handle::Published;
 use crate::sandbox::leases::Held;
 
@@ -63,7 +64,7 @@ impl IdleView {
 
 /// When an instant is, or was, by the wall clock.
 fn on_the_wall(at: Instant) -> Timestamp {
-    let (now, clock) = (Instant::now(), Timestamp::now());
+    let (now, clock) = (clock::now(), Timestamp::now());
     let shown = match at.checked_duration_since(now) {
         Some(ahead) => clock.checked_add(ahead),
         None => clock.checked_sub(now.saturating_duration_since(at)),

@@ -13,6 +13,7 @@ pub mod accelerator;
 mod admission;
 pub mod bases;
 pub mod checkpoint;
+mod clock;
 pub mod config;
 mod context;
 pub mod engine;

@@ -281,6 +281,8 @@ impl PlanKind {
                 | Step::CommitHot
                 | Step::CommitCold
                 | Step::CommitOff
+                | Step::Forget
+                | Step::ForgetSnapshot
                 | Step::NoteHot
                 | Step::NoteWarm
         )
@@ -299,15 +301,21 @@ impl PlanKind {
         use Step as S;
         let begun_with = |step| begun.contains(&step);
         match self {
-            Self::Create | Self::Resume => vec![S::KillMachine, S::RemoveDirectory, S::Forget],
-            Self::Boot if begun_with(S::CommitHot) => vec![S::KillMachine, S::CommitOff],
+            // The record before the files: what is half deleted is not shown.
+            Self::Create | Self::Resume => vec![S::KillMachine, S::Forget, S::RemoveDirectory],
+            Self::Boot if begun_with(S::CommitHot) => {
+                vec![S::KillMachine, S::CommitOff, S::RemoveCold]
+            }
             // Nothing was given up yet: a cold image is still there.
             Self::Boot => vec![S::KillMachine],
             Self::Wake if begun_with(S::Run) => vec![S::Run, S::RemoveCold],
             // It runs and can be asked again; idleness pauses it again.
-            Self::Thaw if begun_with(S::Run) => vec![S::NoteHot],
+            Self::Thaw if begun_with(S::Refresh) => vec![S::NoteHot],
+            // Recorded as hot it would not be let run again.
+            Self::Thaw if begun_with(S::Run) => vec![S::Pause, S::NoteWarm],
             Self::Cool if begun_with(S::Pause) => vec![S::Run, S::NoteHot],
-            Self::Wake if begun_with(S::CommitHot) => vec![S::KillMachine, S::CommitCold],
+            // The record first: hot and without a machine, its memory would count as lost.
+            Self::Wake if begun_with(S::CommitHot) => vec![S::CommitCold, S::KillMachine],
             Self::Wake => vec![S::KillMachine],
             // Recorded as cold: the machine is paused for good.
             Self::Sleep if begun_with(S::KillMachine) => vec![S::KillMachine],
@@ -332,10 +340,10 @@ impl PlanKind {
                 if before == State::Hot && begun_with(S::Pause) {
                     steps.push(S::Run);
                 }
-                steps.extend([S::RemoveSnapshotDirectory, S::ForgetSnapshot]);
+                steps.extend([S::ForgetSnapshot, S::RemoveSnapshotDirectory]);
                 steps
             }
-            Self::CheckpointCold => vec![S::RemoveSnapshotDirectory, S::ForgetSnapshot],
+            Self::CheckpointCold => vec![S::ForgetSnapshot, S::RemoveSnapshotDirectory],
             Self::Fork if before == State::Hot && begun_with(S::Pause) => {
                 vec![S::Run, S::RemoveForkDirectory]
             }

@@ -3,6 +3,8 @@
 
 #![expect(clippy::panic, reason = "a broken model ends the test")]
 
+mod sequences;
+
 use std::collections::BTreeMap;
 
 use bhatti_lifecycle::plan::{PlanKind, Step};
@@ -25,13 +27,6 @@ enum Files {
     Whole,
 }
 
-/// Whose disk lies in the sandbox's directory, or under a memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Disk {
-    Own,
-    Checkpoint,
-}
-
 /// The parts of a host that matter for one sandbox and one checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct World {
@@ -43,12 +38,16 @@ struct World {
     snapshot: Files,
     /// A vCPU has run since the cold image was made.
     moved_on: bool,
-    disk: Disk,
+    /// Which disk it is: each copy that is made of another has a number of its own.
+    disk: u32,
+    last_disk: u32,
     /// The checkpoint's files next to it, and among them a copy of the disk.
     aside: bool,
-    disk_aside: bool,
+    disk_aside: Option<u32>,
     /// The disk that belongs to the memory of the VMM, or of the cold image.
-    memory_over: Disk,
+    memory_over: u32,
+    /// The disk that belongs to the saved memory that was made ready last.
+    saved_over: u32,
     /// What copies go on from.
     fork: Files,
 }
@@ -61,10 +60,12 @@ const NOTHING: World = World {
     snapshot_record: None,
     snapshot: Files::None,
     moved_on: false,
-    disk: Disk::Own,
+    disk: 0,
+    last_disk: 0,
     aside: false,
-    disk_aside: false,
-    memory_over: Disk::Own,
+    disk_aside: None,
+    memory_over: 0,
+    saved_over: 0,
     fork: Files::None,
 };
 
@@ -150,21 +151,21 @@ impl World {
                 self.fork = Files::Partial;
             }
             Step::RemoveForkDirectory => self.fork = Files::None,
-            Step::CopyAside => (self.aside, self.disk_aside) = (true, true),
+            Step::CopyAside => {
+                self.aside = true;
+                self.disk_aside = Some(self.copied_disk());
+            }
             Step::SwapDisk => {
                 assert_eq!(self.vmm, None, "a disk exchanged under a VMM");
                 let off = Some(State::Off);
                 assert_eq!(self.record, off, "a memory is left without its disk");
                 // Taken again after it was done, there is no copy any more.
-                if std::mem::take(&mut self.disk_aside) {
-                    self.disk = Disk::Checkpoint;
-                }
+                self.disk = self.disk_aside.take().unwrap_or(self.disk);
             }
-            Step::RemoveAside => (self.aside, self.disk_aside) = (false, false),
-            Step::LinkSavedMemory => self.memory_over = self.saved_over(),
-            Step::CloneImageDisk
-            | Step::CloneSavedDisk
-            | Step::EmptyMemory
+            Step::RemoveAside => (self.aside, self.disk_aside) = (false, None),
+            Step::LinkSavedMemory => self.memory_over = self.saved_over,
+            Step::CloneImageDisk | Step::CloneSavedDisk => self.disk = self.copied_disk(),
+            Step::EmptyMemory
             | Step::LinkColdMemory
             | Step::Greet
             | Step::Identify
@@ -174,18 +175,17 @@ impl World {
         }
     }
 
-    /// The disk that what is linked belongs to: in a rollback a copy of it is here.
-    fn saved_over(&self) -> Disk {
-        if self.snapshot_record == Some(true) {
-            Disk::Checkpoint
-        } else {
-            Disk::Own
-        }
+    /// A copy of the disk that belongs to a saved memory, or of an image's.
+    fn copied_disk(&mut self) -> u32 {
+        self.last_disk += 1;
+        self.saved_over = self.last_disk;
+        self.last_disk
     }
 
-    fn launch(&mut self, memory_over: Disk) {
+    fn launch(&mut self, memory_over: u32) {
         assert_eq!(self.vmm, None, "two VMMs on one disk");
         assert_eq!(memory_over, self.disk, "a memory over another disk");
+        self.memory_over = memory_over;
         self.vmm = Some(Vcpus::Paused);
     }
 
@@ -266,7 +266,7 @@ impl World {
             Some(State::Cold) => {
                 assert_eq!((self.vmm, self.cold), (None, Files::Whole), "{told}");
                 assert!(!self.moved_on, "old memory over a newer disk: {told}");
-                assert_eq!(self.disk, Disk::Own, "memory over another disk: {told}");
+                assert_eq!(self.memory_over, self.disk, "over another disk: {told}");
             }
             Some(State::Off | State::Failed) => assert_eq!(self.vmm, None, "{told}"),
             Some(half @ (State::Creating | State::Destroying)) => panic!("{half:?} left: {told}"),
@@ -379,9 +379,11 @@ fn a_rollback_cut_off_anywhere_keeps_what_was_and_never_mixes_two_machines() {
                     moved_on: before.moved_on,
                     // It goes on if it ran before.
                     vmm: before.vmm.filter(|_| world.vmm.is_some()),
+                    last_disk: before.last_disk,
+                    saved_over: before.saved_over,
                     ..world
                 } == before;
-                let finished = world.record == Some(State::Hot) && world.disk == Disk::Checkpoint;
+                let finished = world.record == Some(State::Hot) && world.disk != before.disk;
                 let off = world.record == Some(State::Off) && world.vmm.is_none();
                 assert!(as_it_was || finished || off, "{told}: {world:?}");
             }

@@ -1,8 +1,9 @@
 //! Fixtures for tests: a real daemon over a fresh data directory, its command line in a clean
 //! environment, guests and a program in them that shows whether anything was lost, and waiting
-//! without sleeping.
+//! without sleeping. And a VMM that is none ([`fake_vmm`]), for an engine without machines.
 //!
-//! Needs the guest kit and the base image in the cache; `cargo xtask test` makes them.
+//! All but the latter needs the guest kit and the base image in the cache; `cargo xtask test`
+//! makes them.
 
 #![expect(clippy::panic, reason = "a fixture that fails fails its test")]
 
@@ -11,6 +12,7 @@ pub mod bare;
 pub mod cli;
 pub mod counting;
 pub mod daemon;
+pub mod fake_vmm;
 pub mod guest;
 pub mod http;
 pub mod stream;

@@ -11,6 +11,7 @@ use bhatti_types::labels::Labels;
 use jiff::Timestamp;
 
 use super::actor::Actor;
+use crate::clock;
 use crate::error::Error;
 use crate::request::EditSandbox;
 
@@ -70,7 +71,7 @@ impl Actor {
                     error = &error as &dyn std::error::Error,
                     "it stays as it is for now"
                 );
-                self.idle_not_before = Some(Instant::now() + RETRY_AFTER);
+                self.idle_not_before = Some(clock::now() + RETRY_AFTER);
             }
         }
     }
@@ -84,7 +85,7 @@ impl Actor {
         let Some(used) = self.work.cpu_time() else {
             return false;
         };
-        let now = Instant::now();
+        let now = clock::now();
         let Some((since, before)) = self.cpu_watch.take() else {
             self.cpu_watch = Some((now, used));
             self.idle_not_before = Some(now + BUSY_WATCH);
@@ -146,7 +147,7 @@ impl Actor {
             return;
         }
         // It is woken a margin early, and left awake for another.
-        self.idle_not_before = Some(Instant::now() + 2 * NextTimer::MARGIN);
+        self.idle_not_before = Some(clock::now() + 2 * NextTimer::MARGIN);
     }
 
     /// Whether its guest wants to run so soon that it is left awake for it.
@@ -155,7 +156,7 @@ impl Actor {
         let soon = |at: &mut Timestamp| *at <= Timestamp::now();
         let is_soon = self.work.row.wake_at.take_if(soon).is_some();
         if is_soon {
-            self.idle_not_before = Some(Instant::now() + 2 * NextTimer::MARGIN);
+            self.idle_not_before = Some(clock::now() + 2 * NextTimer::MARGIN);
         }
         is_soon
     }

@@ -15,6 +15,8 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
+use crate::clock;
+
 /// The leases of one sandbox.
 pub(crate) struct Leases {
     inner: Mutex<Inner>,
@@ -61,7 +63,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let mut inner = self.leases.lock();
         inner.held.remove(&self.id);
-        inner.last_used = Instant::now();
+        inner.last_used = clock::now();
         if inner.held.is_empty() {
             self.leases.changed.notify_waiters();
         }
@@ -103,7 +105,7 @@ impl Leases {
                 next: 0,
                 held: BTreeMap::new(),
                 waiting: 0,
-                last_used: Instant::now(),
+                last_used: clock::now(),
             }),
             changed: Notify::new(),
         })
@@ -156,7 +158,7 @@ impl Leases {
     pub(crate) fn open(&self, link: Link) {
         let mut inner = self.lock();
         if inner.link.replace(link).is_none() {
-            inner.last_used = Instant::now();
+            inner.last_used = clock::now();
         }
         drop(inner);
         self.changed.notify_waiters();
@@ -179,7 +181,7 @@ impl Leases {
 
     /// Counts as used just now.
     pub(crate) fn touch(&self) {
-        self.lock().last_used = Instant::now();
+        self.lock().last_used = clock::now();
     }
 
     /// How many are held, and when the last one ended.

@@ -15,6 +15,7 @@ use bhatti_vmm::machine::{Accelerator, MachineSpec};
 use jiff::Timestamp;
 
 use super::work::{MachineRecord, Material, Work};
+use crate::clock;
 use crate::error::Error;
 use crate::layout::file;
 
@@ -273,7 +274,12 @@ impl Work {
             grow_root: plan != PlanKind::Resume,
             fresh: copy,
         };
-        Ok(self.link()?.identity(&identity, CALL_LIMIT).await?)
+        let told = self.link()?.identity(&identity, CALL_LIMIT).await;
+        if told.is_err() {
+            // Nobody gets a guest that does not know who it is.
+            self.link = None;
+        }
+        Ok(told?)
     }
 
     /// Asks the guest when it next wants to run, if it is to be woken for that. No answer is no
@@ -372,7 +378,8 @@ impl Work {
             row.wake_at = None;
         } else {
             let (_, last_used) = self.leases.usage();
-            row.used_at = Timestamp::now().checked_sub(last_used.elapsed()).ok();
+            let unused = clock::now().saturating_duration_since(last_used);
+            row.used_at = Timestamp::now().checked_sub(unused).ok();
         }
         Ok(row)
     }
@@ -380,7 +387,7 @@ impl Work {
     fn record(&mut self, row: SandboxRow) {
         self.row = row;
         self.warm_since = match self.state() {
-            State::Warm => self.warm_since.or_else(|| Some(Instant::now())),
+            State::Warm => self.warm_since.or_else(|| Some(clock::now())),
             _ => None,
         };
     }

@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
 use super::leases::Leases;
+use crate::clock;
 use crate::context::Context;
 use crate::error::Error;
 use crate::fault::Moment;
@@ -117,7 +118,7 @@ impl Work {
             material: Material::None,
             leases: Leases::new(),
             paused_at: None,
-            warm_since: is_warm.then(Instant::now),
+            warm_since: is_warm.then(clock::now),
             cancel: Arc::default(),
             went_on: false,
             disk_sync: None,
@@ -198,8 +199,18 @@ impl Work {
             }
         }
         if failure.is_some() {
-            for step in kind.unwind(before, &kind.steps()[..begun]) {
+            let begun = &kind.steps()[..begun];
+            if begun.contains(&Step::Greet) || begun.contains(&Step::Refresh) {
+                // The guest may not know yet who it is, or what time: whoever wants it next tells
+                // it first.
+                self.link = None;
+            }
+            for step in kind.unwind(before, begun) {
                 if let Err(error) = self.perform(kind, step).await {
+                    if step == Step::Run {
+                        // It may stand still: whoever wants it next has it run first.
+                        self.link = None;
+                    }
                     tracing::error!(
                         step = step.as_str(),
                         error = &error as &dyn std::error::Error,

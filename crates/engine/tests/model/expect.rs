@@ -1,0 +1,104 @@
+//! What a request may give.
+
+use bhatti_engine::error::Error;
+use bhatti_lifecycle::state::State;
+
+use crate::daemon::Answer;
+use crate::op::Request;
+
+/// What is known before a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Before {
+    /// The state of the sandbox it is about, if there is one.
+    pub(crate) state: Option<State>,
+    /// Whether its sleeping memory was damaged.
+    pub(crate) damaged: bool,
+    /// Whether the checkpoint it is about is there.
+    pub(crate) snapshot: bool,
+}
+
+/// The kinds of answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Good,
+    NotFound,
+    Exists,
+    Conflict,
+    Failed,
+}
+
+/// Whether a request that nothing came in the way of gave what it should.
+pub(crate) fn exactly(
+    request: Request,
+    before: Before,
+    outcome: &Result<Answer, Error>,
+) -> Result<(), String> {
+    let expected = expected(request, before);
+    let given = match outcome {
+        Ok(_) => Some(Kind::Good),
+        Err(Error::NotFound { .. }) => Some(Kind::NotFound),
+        Err(Error::Exists { .. }) => Some(Kind::Exists),
+        Err(Error::Conflict { .. }) => Some(Kind::Conflict),
+        Err(Error::Failed { .. }) => Some(Kind::Failed),
+        Err(_) => None,
+    };
+    if given == Some(expected) {
+        Ok(())
+    } else {
+        Err(format!(
+            "{request:?} from {before:?} gave {} and not {expected:?}",
+            shown(outcome)
+        ))
+    }
+}
+
+fn expected(request: Request, before: Before) -> Kind {
+    use State::{Cold, Failed, Off};
+    match (request, before.state) {
+        (Request::Create(_), _) => Kind::Good,
+        (Request::Resume(..) | Request::Forget(_), _) if !before.snapshot => Kind::NotFound,
+        (Request::Forget(_), _) | (Request::Resume(..), None) => Kind::Good,
+        (Request::Resume(..), Some(_)) => Kind::Exists,
+        (_, None) => Kind::NotFound,
+        (Request::Destroy(_) | Request::Force(_), Some(_)) => Kind::Good,
+        (Request::Checkpoint(..), _) if before.snapshot => Kind::Exists,
+        (Request::Checkpoint(..) | Request::Pause(_), Some(Off)) => Kind::Conflict,
+        (Request::Keep(_, false), _) => Kind::Good,
+        (_, Some(Failed)) => Kind::Conflict,
+        (Request::Stop(_) | Request::Pause(_), Some(Cold)) => Kind::Good,
+        (_, Some(Cold)) if before.damaged => Kind::Failed,
+        _ => Kind::Good,
+    }
+}
+
+/// Whether a request that others came in the way of gave a clear answer.
+pub(crate) fn clearly(request: Request, outcome: &Result<Answer, Error>) -> Result<(), String> {
+    match outcome {
+        Err(error @ (Error::Internal { .. } | Error::Invalid(_) | Error::Stopping)) => {
+            let error = error as &dyn std::error::Error;
+            Err(format!("{request:?} gave {}", chain(error)))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// In one line.
+pub(crate) fn shown(outcome: &Result<Answer, Error>) -> String {
+    match outcome {
+        Ok(Answer::Done) => "done".to_owned(),
+        Ok(answer) => format!("{answer:?}"),
+        Err(error) => chain(error),
+    }
+}
+
+/// An error with all its sources.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = format!("error: {error}");
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,111 @@
+//! The engine on a fake VMM, under random requests, faults and ends of daemon, machine and host.
+//!
+//! After every step: what was acknowledged is there, or the sandbox says honestly why not; records,
+//! processes and directories agree; nothing hangs; nothing went against the fake VMM's own rules
+//! (old memory over a newer disk, two machines on one disk, …). At the end of a case every sandbox
+//! wakes and every checkpoint resumes, and all of it can be taken away without a rest.
+//!
+//! A case that fails prints its steps, the shortest that still fail, one a line.
+
+mod batch;
+mod daemon;
+mod expect;
+mod found;
+mod known;
+mod op;
+mod steps;
+mod world;
+
+use proptest::test_runner::{Config, TestCaseError};
+
+use bhatti_engine::fault::Moment;
+use bhatti_testing::fake_vmm::fault::{Act, Call};
+
+use crate::op::{Break, Name, Op, Request};
+use crate::world::World;
+
+/// Does it all, and tells the story if something is wrong.
+fn run(ops: &[Op]) -> Result<(), String> {
+    let mut world = World::new()?;
+    let done = ops
+        .iter()
+        .try_for_each(|op| world.apply(*op))
+        .and_then(|()| world.end());
+    done.map_err(|wrong| {
+        let mut told = world.story.join("\n");
+        told.push_str("\n    ");
+        told.push_str(&wrong);
+        told
+    })
+}
+
+proptest::proptest! {
+    #![proptest_config(Config { max_shrink_iters: 2000, ..Config::default() })]
+
+    #[test]
+    fn whatever_is_asked_and_whatever_breaks_nothing_acknowledged_is_lost(
+        case in op::case(40)
+    ) {
+        run(&case.0).map_err(TestCaseError::fail)?;
+    }
+}
+
+/// Cases that once went wrong.
+mod before {
+    use super::{Act, Break, Call, Moment, Name, Op, Request, run};
+
+    const A: Name = Name::A;
+
+    fn goes_well(ops: &[Op]) {
+        if let Err(story) = run(ops) {
+            panic!("{story}");
+        }
+    }
+
+    #[test]
+    fn a_forced_start_that_fails_late_leaves_no_cold_image() {
+        goes_well(&[
+            Op::One(Request::Create(A)),
+            Op::One(Request::Stop(A)),
+            Op::Broken(Request::Force(A), None, Break::Step(3, Moment::Before)),
+        ]);
+    }
+
+    #[test]
+    fn no_command_comes_to_a_guest_that_was_not_told_who_it_is() {
+        goes_well(&[
+            Op::One(Request::Create(A)),
+            Op::One(Request::Stop(A)),
+            Op::Broken(Request::Read(A), None, Break::Step(5, Moment::After)),
+        ]);
+    }
+
+    #[test]
+    fn a_paused_machine_that_could_not_be_let_run_is_let_run_by_the_next_request() {
+        goes_well(&[
+            Op::One(Request::Create(A)),
+            Op::One(Request::Pause(A)),
+            Op::Broken(
+                Request::Read(A),
+                None,
+                Break::Vmm(Call::Resume, 0, Act::Fail),
+            ),
+            Op::One(Request::Read(A)),
+        ]);
+    }
+
+    #[test]
+    fn a_checkpointed_machine_that_could_not_be_let_run_is_let_run_by_the_next_request() {
+        use crate::op::Snap;
+        goes_well(&[
+            Op::One(Request::Create(A)),
+            // The second one fails as well: it is the undoing.
+            Op::Broken(
+                Request::Checkpoint(A, Snap::S),
+                None,
+                Break::Vmm(Call::Resume, 0, Act::TimeOut),
+            ),
+            Op::One(Request::Read(A)),
+        ]);
+    }
+}
