@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use bhatti_host::memory::Captured;
@@ -67,7 +68,12 @@ impl Machine for FakeMachine {
         .await
     }
 
-    async fn save(&self, state: &Path, memory: &Path) -> Result<Captured, VmmError> {
+    async fn save(
+        &self,
+        state: &Path,
+        memory: &Path,
+        _cancel: &Arc<AtomicBool>,
+    ) -> Result<Captured, VmmError> {
         self.call(Call::Save, || {
             let number = self.host.number();
             host::save(&self.process, number, state, memory).map_err(|source| VmmError::Files {
@@ -75,6 +81,7 @@ impl Machine for FakeMachine {
                 source,
             })?;
             Ok(Captured {
+                merged: false,
                 private_pages: 1,
                 zero_pages: 0,
             })
