@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Once};
 
 use bhatti_host::files::{self, Cloned};
+use bhatti_host::pool::settings::StorageKind;
 use bhatti_lifecycle::state::State;
 use bhatti_vmm::machine::file as machine_file;
 use jiff::Timestamp;
@@ -197,7 +198,22 @@ impl Work {
 
     pub(super) async fn make_snapshot_directory(&mut self) -> Result<(), Error> {
         let half = self.ctx.layout.snapshot_half(&self.snapshot()?.id);
-        blocking(move || fs_err::create_dir_all(half)).await
+        blocking(move || fs_err::create_dir_all(half)).await?;
+        self.settle_disk().await
+    }
+
+    /// Has a running machine's disk written out before the machine stands still: what shares
+    /// blocks is written out first, and there is less of it then.
+    pub(super) async fn settle_disk(&self) -> Result<(), Error> {
+        let shares = match self.ctx.storage.kind() {
+            StorageKind::Reflink | StorageKind::Pool => true,
+            StorageKind::Copy => false,
+        };
+        if self.state() != State::Hot || !shares {
+            return Ok(());
+        }
+        let disk = self.dir().join(machine_file::DISK);
+        blocking(move || files::sync_file(&disk)).await
     }
 
     pub(super) async fn save_snapshot(&mut self) -> Result<(), Error> {

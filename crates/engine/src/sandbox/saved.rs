@@ -41,7 +41,8 @@ impl Work {
 
     pub(super) async fn make_fork_directory(&mut self) -> Result<(), Error> {
         let dir = self.fork_point()?.dir.clone();
-        blocking(move || fs_err::create_dir_all(dir)).await
+        blocking(move || fs_err::create_dir_all(dir)).await?;
+        self.settle_disk().await
     }
 
     /// Captures the paused machine. Nothing is synced: the copies need it only while this daemon
