@@ -11,5 +11,6 @@ pub mod openapi;
 pub mod routes;
 pub mod sandbox;
 pub mod snapshot;
+pub mod template;
 pub mod tree;
 pub mod user;

@@ -127,20 +127,16 @@ impl Engine {
     /// Refuses what the disk has no room for: the captured memory, which is at most all of it, and
     /// the disks where they can't share their blocks.
     async fn admit_copies(&self, row: &SandboxRow, copies: Copies) -> Result<(), Error> {
-        let (ctx, id, memory) = (self.ctx.clone(), row.id.clone(), row.memory.bytes());
-        Context::blocking(move || {
-            let disks = match ctx.storage.kind() {
-                StorageKind::Reflink | StorageKind::Pool => 0,
-                StorageKind::Copy => {
-                    let disk = ctx.layout.sandbox(&id).join(file::DISK);
-                    let used = files::disk_usage(&disk).unwrap_or_default();
-                    // The capture itself holds one more.
-                    used * (u64::from(copies.get()) + 1)
-                }
-            };
-            ctx.admit_disk(memory + disks)
-        })
-        .await?
+        let disk = self.ctx.layout.sandbox(&row.id).join(file::DISK);
+        let disks = match self.ctx.storage.kind() {
+            StorageKind::Reflink | StorageKind::Pool => 0,
+            StorageKind::Copy => {
+                let used = Context::blocking(move || files::disk_usage(&disk)).await?;
+                // The capture itself holds one more.
+                used.unwrap_or_default() * (u64::from(copies.get()) + 1)
+            }
+        };
+        self.ctx.room_on_disk(row.memory.bytes() + disks).await
     }
 
     /// Records all copies, so that their names are theirs and they count, or none.

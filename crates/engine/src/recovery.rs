@@ -30,7 +30,12 @@ use crate::sandbox::work::{MachineRecord, Work};
 pub(crate) fn prepare(layout: &Layout) -> std::io::Result<DataDirId> {
     files::remove_tree(&layout.scratch())?;
     files::remove_tree(&layout.forks())?;
-    for dir in [layout.scratch(), layout.sandboxes(), layout.snapshots()] {
+    for dir in [
+        layout.scratch(),
+        layout.sandboxes(),
+        layout.snapshots(),
+        layout.templates(),
+    ] {
         fs_err::create_dir_all(dir)?;
     }
     match files::read_bounded(&layout.id(), 64) {

@@ -39,7 +39,8 @@ impl Context {
             .sandbox(&row.id)
             .join(bhatti_vmm::machine::file::DISK);
         let used = files::disk_usage(&disk).unwrap_or_default();
-        self.admit_disk(row.memory.bytes() + used + snapshot.disk_bytes)?;
+        self.room_on_disk(row.memory.bytes() + used + snapshot.disk_bytes)
+            .await?;
         match handle.rollback(snapshot, force).await {
             Ok(done) => Ok(done),
             // Deleted meanwhile: that is why it failed.

@@ -22,10 +22,6 @@ use crate::layout::file;
 static NO_REFLINK: Once = Once::new();
 
 impl Work {
-    fn dir(&self) -> PathBuf {
-        self.ctx.layout.sandbox(&self.row.id)
-    }
-
     pub(super) async fn make_directory(&mut self) -> Result<(), Error> {
         let dir = self.dir();
         blocking(move || {
@@ -46,8 +42,10 @@ impl Work {
     }
 
     pub(super) async fn clone_image_disk(&mut self) -> Result<(), Error> {
-        let Material::Image(image) = &self.material else {
-            return Err(Error::internal("the plan has no image"));
+        let image = match &self.material {
+            Material::Image(image) => image,
+            Material::Build(wanted) => &wanted.image,
+            _ => return Err(Error::internal("the plan has no image")),
         };
         let (from, to) = (image.disk.clone(), self.dir().join(machine_file::DISK));
         let len = self.row.disk.bytes();
@@ -63,6 +61,23 @@ impl Work {
             } else {
                 Ok(())
             }
+        })
+        .await?;
+        self.sync_disk_meanwhile(path);
+        Ok(())
+    }
+
+    /// Makes the disk of a template's, which is checked.
+    pub(super) async fn clone_disk_of(&mut self, image: &Path) -> Result<(), Error> {
+        self.check_sound(image).await?;
+        let (from, to) = (image.join(file::DISK), self.dir().join(machine_file::DISK));
+        let path = to.clone();
+        let (root, dir) = (self.ctx.layout.root().to_owned(), self.dir());
+        let image = image.to_owned();
+        blocking(move || {
+            clone(&from, &to)?;
+            bases::note_disk(&root, &dir, &image);
+            Ok(())
         })
         .await?;
         self.sync_disk_meanwhile(path);
@@ -293,7 +308,7 @@ impl Work {
         remove_snapshot(&self.ctx, id).await
     }
 
-    fn manifest(&self, kind: ImageKind) -> Manifest {
+    pub(super) fn manifest(&self, kind: ImageKind) -> Manifest {
         Manifest {
             kind,
             sandbox: self.row.id.to_string(),
@@ -323,7 +338,7 @@ pub(crate) async fn remove_snapshot(
 }
 
 /// A flag for what is not broken off.
-fn never_cancelled() -> Arc<AtomicBool> {
+pub(super) fn never_cancelled() -> Arc<AtomicBool> {
     Arc::default()
 }
 

@@ -33,9 +33,7 @@ impl Actor {
         result?;
         let stall = match material {
             Material::Fork(point) => point.stall,
-            Material::None | Material::Image(_) | Material::Snapshot(_) | Material::Saved(_) => {
-                Duration::ZERO
-            }
+            _ => Duration::ZERO,
         };
         Ok(Forked {
             saved: Saved {

@@ -10,6 +10,7 @@ pub(crate) mod leases;
 mod rollback;
 mod saved;
 mod steps;
+mod template_steps;
 pub(crate) mod work;
 
 pub(crate) use files::remove_snapshot;

@@ -15,18 +15,14 @@ impl Work {
     pub(super) fn saved(&self) -> Result<&Saved, Error> {
         match &self.material {
             Material::Saved(saved) => Ok(saved),
-            Material::None | Material::Image(_) | Material::Snapshot(_) | Material::Fork(_) => {
-                Err(Error::internal("the plan has nothing to go on from"))
-            }
+            _ => Err(Error::internal("the plan has nothing to go on from")),
         }
     }
 
     fn fork_point(&self) -> Result<&ForkPoint, Error> {
         match &self.material {
             Material::Fork(point) => Ok(point),
-            Material::None | Material::Image(_) | Material::Snapshot(_) | Material::Saved(_) => {
-                Err(Error::internal("the plan is no fork"))
-            }
+            _ => Err(Error::internal("the plan is no fork")),
         }
     }
 

@@ -5,7 +5,7 @@ use axum::routing::{MethodRouter, delete, get, patch, post};
 use bhatti_api::routes::{Method, Operation};
 
 use crate::app::App;
-use crate::routes::{exec, host, images, sandboxes, snapshots, tree, users};
+use crate::routes::{exec, host, images, sandboxes, snapshots, templates, tree, users};
 
 /// The handler of a row of the table of routes.
 pub(crate) fn handler(method: Method, operation: Operation) -> MethodRouter<App> {
@@ -32,6 +32,9 @@ pub(crate) fn handler(method: Method, operation: Operation) -> MethodRouter<App>
         Operation::Tree => on(method, tree::show),
         Operation::ImageList => on(method, images::list),
         Operation::ImageGet => on(method, images::show),
+        Operation::ImageWarm => on(method, templates::warm),
+        Operation::TemplateList => on(method, templates::list),
+        Operation::TemplateDelete => on(method, templates::remove),
         Operation::UserList => on(method, users::list),
         Operation::UserCreate => on(method, users::create),
         Operation::UserGet => on(method, users::show),
