@@ -101,7 +101,7 @@ pub(super) async fn open_watched(
         Decision::Plain => {
             if !found.reflink && settings.choice == StorageChoice::Auto {
                 tracing::info!(
-                    hint = "a data directory without sandboxes and snapshots gets a pool by itself",
+                    hint = "move it to XFS or Btrfs; a new data directory gets a pool by itself",
                     "the data directory's file system cannot share blocks; it has machines \
                      already and stays without a pool"
                 );

@@ -284,6 +284,31 @@ async fn a_pool_that_cannot_be_mounted_is_an_error_and_is_kept() {
 }
 
 #[tokio::test]
+async fn a_copied_pool_is_not_mounted_beside_its_original_until_it_has_an_id_of_its_own() {
+    if cannot_run().await {
+        return;
+    }
+    let (original, copy) = (Data::new(), Data::new());
+    let storage = original.pool().await;
+    fs_err::write(storage.root().join("a"), "a").unwrap();
+    release(original.path()).unwrap();
+    let image = copy.path().join("pool.img");
+    files::clone_file(&original.path().join("pool.img"), &image).unwrap();
+    original.pool().await;
+    let error = copy.open(StorageChoice::Auto).await.unwrap_err();
+    let hint = error.hint().unwrap_or_default();
+    assert!(hint.contains("xfs_admin -U generate"), "{error:?}");
+    assert_nothing_left(copy.path());
+    let renamed = Command::new("xfs_admin")
+        .args(["-U", "generate"])
+        .arg(&image);
+    renamed.run().await.unwrap();
+    let storage = copy.pool().await;
+    assert_eq!(fs_err::read(storage.root().join("a")).unwrap(), b"a");
+    assert!(is_mounted(original.path()));
+}
+
+#[tokio::test]
 async fn a_data_directory_with_machines_gets_no_pool() {
     let data = Data::new();
     fs_err::create_dir_all(data.path().join("sandboxes/sbx_1")).unwrap();
