@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -173,27 +173,57 @@ fn usage_of(file: &File, names: u64) -> io::Result<Usage> {
     })
 }
 
-/// Whether two files surely hold the same bytes from `start` to `end`: they share the blocks, or
-/// both have a hole there. Both are on one file system.
-pub(crate) fn same(ours: &[Physical], theirs: &[Physical], start: u64, end: u64) -> bool {
-    let first = |extents: &[Physical]| extents.partition_point(|extent| extent.end() <= start);
+/// What is surely known of a stretch of a file and the same stretch of another one, of the same
+/// file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Alike {
+    /// Both have a hole there.
+    Holes,
+    /// They share the blocks.
+    Blocks,
+    /// They may differ.
+    No,
+}
+
+/// Calls `each` with the parts of a stretch of two files, in order, until it breaks off.
+pub(crate) fn compare(
+    ours: &[Physical],
+    theirs: &[Physical],
+    stretch: Range<u64>,
+    mut each: impl FnMut(Range<u64>, Alike) -> ControlFlow<()>,
+) {
+    let mut at = stretch.start;
+    let first = |extents: &[Physical]| extents.partition_point(|extent| extent.end() <= at);
     let (mut i, mut j) = (first(ours), first(theirs));
-    let mut at = start;
-    while at < end {
+    while at < stretch.end {
         let (a, b) = (Piece::at(ours.get(i), at), Piece::at(theirs.get(j), at));
         let alike = match (a.place, b.place) {
-            (Place::Hole, Place::Hole) => true,
-            (Place::At(a), Place::At(b)) => a == b,
-            (Place::Hole | Place::At(_) | Place::Unknown, _) => false,
+            (Place::Hole, Place::Hole) => Alike::Holes,
+            (Place::At(a), Place::At(b)) if a == b => Alike::Blocks,
+            (Place::Hole | Place::At(_) | Place::Unknown, _) => Alike::No,
         };
-        if !alike {
-            return false;
+        let until = a.until.min(b.until);
+        if each(at..until.min(stretch.end), alike).is_break() {
+            return;
         }
-        at = a.until.min(b.until);
+        at = until;
         i += usize::from(ours.get(i).is_some_and(|extent| extent.end() <= at));
         j += usize::from(theirs.get(j).is_some_and(|extent| extent.end() <= at));
     }
-    true
+}
+
+/// Whether two files surely hold the same bytes in a stretch.
+pub(crate) fn same(ours: &[Physical], theirs: &[Physical], stretch: Range<u64>) -> bool {
+    let mut same = true;
+    compare(ours, theirs, stretch, |_, alike| {
+        same = alike != Alike::No;
+        if same {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    });
+    same
 }
 
 /// What is at an offset of a file, and how far it goes.
@@ -237,7 +267,9 @@ impl Piece {
 
 #[cfg(test)]
 mod test {
-    use super::{Physical, same, usage_of_dir};
+    use std::ops::ControlFlow;
+
+    use super::{Alike, Physical, compare, same, usage_of_dir};
 
     fn extent(logical: u64, len: u64, physical: u64) -> Physical {
         Physical {
@@ -253,32 +285,51 @@ mod test {
     fn parts_are_the_same_where_they_share_blocks_or_both_have_holes() {
         let ours = [extent(0, 10, 100), extent(20, 10, 200)];
         let theirs = [extent(0, 5, 100), extent(5, 5, 105), extent(20, 8, 200)];
-        assert!(same(&ours, &theirs, 0, 28));
-        assert!(same(&ours, &theirs, 3, 25));
-        assert!(same(&ours, &theirs, 10, 20));
-        assert!(!same(&ours, &theirs, 20, 30));
-        assert!(same(&ours, &theirs, 30, 1 << 40));
-        assert!(!same(&ours, &[], 0, 5));
-        assert!(same(&[], &[], 0, 5));
+        assert!(same(&ours, &theirs, 0..28));
+        assert!(same(&ours, &theirs, 3..25));
+        assert!(same(&ours, &theirs, 10..20));
+        assert!(!same(&ours, &theirs, 20..30));
+        assert!(same(&ours, &theirs, 30..1 << 40));
+        assert!(!same(&ours, &[], 0..5));
+        assert!(same(&[], &[], 0..5));
+    }
+
+    #[test]
+    fn a_stretch_is_told_in_parts() {
+        let ours = [extent(0, 10, 100), extent(20, 10, 200)];
+        let theirs = [extent(0, 10, 100), extent(25, 5, 205)];
+        let mut parts = Vec::new();
+        compare(&ours, &theirs, 5..40, |part, alike| {
+            parts.push((part, alike));
+            ControlFlow::Continue(())
+        });
+        let expected = [
+            (5..10, Alike::Blocks),
+            (10..20, Alike::Holes),
+            (20..25, Alike::No),
+            (25..30, Alike::Blocks),
+            (30..40, Alike::Holes),
+        ];
+        assert_eq!(parts, expected);
     }
 
     #[test]
     fn what_is_elsewhere_or_not_settled_or_not_shared_is_never_the_same() {
         let good = extent(0, 10, 100);
-        assert!(same(&[good], &[good], 0, 10));
-        assert!(!same(&[good], &[extent(0, 10, 101)], 0, 10));
+        assert!(same(&[good], &[good], 0..10));
+        assert!(!same(&[good], &[extent(0, 10, 101)], 0..10));
         let unsettled = Physical {
             settled: false,
             ..good
         };
-        assert!(!same(&[unsettled], &[unsettled], 0, 10));
+        assert!(!same(&[unsettled], &[unsettled], 0..10));
         let alone = Physical {
             shared: false,
             ..good
         };
-        assert!(!same(&[alone], &[alone], 0, 10));
-        assert!(!same(&[good], &[extent(4, 6, 104)], 0, 10));
-        assert!(same(&[good], &[extent(4, 6, 104)], 4, 10));
+        assert!(!same(&[alone], &[alone], 0..10));
+        assert!(!same(&[good], &[extent(4, 6, 104)], 0..10));
+        assert!(same(&[good], &[extent(4, 6, 104)], 4..10));
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! | have storage that shares blocks between copies | [`pool`] |
 
 pub mod command;
+mod cow;
 pub mod extents;
 pub mod facts;
 mod fiemap;

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::FallocateFlags;
 
+use crate::cow;
 use crate::extents;
 use crate::files::{self, Extent, PAGE};
 use crate::pagemap::{Memory, Pagemap};
@@ -114,6 +115,8 @@ pub fn capture(
         .write(true)
         .open(to)
         .map_err(MemoryError::Write)?;
+    // Refused where it means nothing.
+    let _ = cow::by_the_block(target.file(), PAGE as u32);
     let target = Target {
         file: target.file(),
         base: base_file.file(),

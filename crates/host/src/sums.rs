@@ -8,7 +8,7 @@
 //! ```text
 //! 16 bytes   "bhatti-sums" and zeros
 //!  4 bytes   version, 1
-//!  4 bytes   bytes in a chunk, 65536
+//!  4 bytes   bytes in a chunk, 16384
 //!  8 bytes   length of the subject
 //!  8 bytes   chunks
 //!  8 bytes   chunks that are not all zeros
@@ -19,15 +19,17 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::extents::{self, Physical};
+use crate::extents::{self, Alike, Physical};
 use crate::files::{self, Extent};
 
-/// Bytes in a chunk; the last one of a file may be shorter.
-pub const CHUNK: u64 = 64 << 10;
+/// Bytes in a chunk; the last one of a file may be shorter. Small, since a guest dirties single
+/// pages here and there, but large enough that BLAKE3 is at its fastest, and a table is a thousandth
+/// of its subject.
+pub const CHUNK: u64 = 16 << 10;
 /// What the name of a table has behind its subject's.
 pub const SUFFIX: &str = ".sums";
 
@@ -35,10 +37,10 @@ const MAGIC: &[u8; 16] = b"bhatti-sums\0\0\0\0\0";
 const VERSION: u32 = 1;
 const HEADER: usize = 48;
 const OWN: usize = 32;
-/// Longest subject, in bytes: 16 TiB, whose table may take 4 GiB.
-const MAX_LEN: u64 = 16 << 40;
+/// Longest subject, in bytes: 4 TiB, whose table may take 4 GiB.
+const MAX_LEN: u64 = 4 << 40;
 /// Chunks read together.
-const BATCH: usize = 32;
+const BATCH: usize = 128;
 
 /// Half of a BLAKE3 digest: enough to notice what happens to bytes by itself, and to make finding
 /// others with the same digest hopeless.
@@ -112,7 +114,12 @@ pub fn of_counted(file: &File, base: Option<(&File, &Sums)>) -> io::Result<(Sums
     });
     let Some((base_file, table, base)) = base else {
         let data = files::data_extents(file)?;
-        sums.fill(file, &data, &mut work, |_| None)?;
+        sums.fill(
+            &data,
+            &mut work,
+            |_| None,
+            |bytes, at| file.read_exact_at(bytes, at),
+        )?;
         return Ok((sums, work));
     };
     if base.ino() == metadata.ino() {
@@ -121,17 +128,39 @@ pub fn of_counted(file: &File, base: Option<(&File, &Sums)>) -> io::Result<(Sums
         return Ok((table.clone(), work));
     }
     let (Ok(ours), Ok(theirs)) = (extents::map(file), extents::map(base_file)) else {
-        let data = files::data_extents(file)?;
-        sums.fill(file, &data, &mut work, |_| None)?;
-        return Ok((sums, work));
+        return of_counted(file, None);
     };
     let (len, data) = (sums.len, data_of(&ours, sums.len));
-    sums.fill(file, &data, &mut work, |chunk| {
-        let Range { start, end } = span(chunk, len);
-        let whole = end == span(chunk, table.len).end;
-        let inherits = whole && extents::same(&ours, &theirs, start, end);
+    let known = |chunk| {
+        let stretch = span(chunk, len);
+        let whole = stretch.end == span(chunk, table.len).end;
+        let inherits = whole && extents::same(&ours, &theirs, stretch);
         inherits.then(|| table.chunks.get(chunk).copied()).flatten()
-    })?;
+    };
+    // What is shared is read from the base: it is often in memory there, and a copy's never is.
+    let read = |bytes: &mut [u8], at: u64| {
+        let mut result = Ok(());
+        let stretch = at..at + bytes.len() as u64;
+        extents::compare(&ours, &theirs, stretch, |part, alike| {
+            let bytes = &mut bytes[(part.start - at) as usize..(part.end - at) as usize];
+            result = match alike {
+                Alike::Holes => {
+                    bytes.fill(0);
+                    Ok(())
+                }
+                Alike::Blocks if part.end <= table.len => {
+                    base_file.read_exact_at(bytes, part.start)
+                }
+                Alike::Blocks | Alike::No => file.read_exact_at(bytes, part.start),
+            };
+            match result {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
+        });
+        result
+    };
+    sums.fill(&data, &mut work, known, read)?;
     Ok((sums, work))
 }
 
@@ -149,7 +178,8 @@ pub fn verify(file: &File, sums: &Sums) -> Result<(), SumsError> {
         chunks: vec![ZEROS; sums.chunks.len()],
     };
     let data = files::data_extents(file)?;
-    now.fill(file, &data, &mut Work::default(), |_| None)?;
+    let read = |bytes: &mut [u8], at| file.read_exact_at(bytes, at);
+    now.fill(&data, &mut Work::default(), |_| None, read)?;
     match now
         .chunks
         .iter()
@@ -174,13 +204,14 @@ impl Sums {
         self.len == 0
     }
 
-    /// Sets the digests of the chunks that hold data.
+    /// Sets the digests of the chunks that hold data: what is `known` of them, or that of what
+    /// `read` reads.
     fn fill(
         &mut self,
-        file: &File,
         data: &[Extent],
         work: &mut Work,
         known: impl Fn(usize) -> Option<Sum>,
+        read: impl Fn(&mut [u8], u64) -> io::Result<()>,
     ) -> io::Result<()> {
         let mut buffer = vec![0; BATCH * CHUNK as usize];
         let mut next = 0;
@@ -196,7 +227,7 @@ impl Sums {
                     continue;
                 }
                 if run.end != chunk || run.len() == BATCH {
-                    self.read(file, run, &mut buffer)?;
+                    self.digest(run, &mut buffer, &read)?;
                     run = chunk..chunk;
                 }
                 run.end = chunk + 1;
@@ -204,18 +235,23 @@ impl Sums {
             }
             next = last;
         }
-        self.read(file, run, &mut buffer)
+        self.digest(run, &mut buffer, &read)
     }
 
     /// Reads chunks and sets their digests.
-    fn read(&mut self, file: &File, run: Range<usize>, buffer: &mut [u8]) -> io::Result<()> {
+    fn digest(
+        &mut self,
+        run: Range<usize>,
+        buffer: &mut [u8],
+        read: &impl Fn(&mut [u8], u64) -> io::Result<()>,
+    ) -> io::Result<()> {
         if run.is_empty() {
             return Ok(());
         }
         let start = span(run.start, self.len).start;
         let end = span(run.end - 1, self.len).end;
         let bytes = &mut buffer[..(end - start) as usize];
-        file.read_exact_at(bytes, start)?;
+        read(bytes, start)?;
         let sums = bytes.chunks(CHUNK as usize).map(sum);
         for (slot, sum) in self.chunks[run].iter_mut().zip(sums) {
             *slot = sum;

@@ -146,6 +146,26 @@ fn the_image_is_what_the_process_sees_where_blocks_are_shared() {
 }
 
 #[test]
+fn an_image_takes_what_was_written_and_little_more() {
+    let Some(reflink) = Reflink::make() else {
+        return;
+    };
+    let (base, image) = (reflink.path().join("base"), reflink.path().join("image"));
+    fs_err::write(&base, vec![1; 64 << 20]).unwrap();
+    let mut mapping = Mapping::of(&base);
+    let pages = 256;
+    for at in 0..pages {
+        mapping.bytes()[at * 64 * PAGE] = 9;
+    }
+    let captured = capture(std::process::id(), &base, &image, &AtomicBool::new(false)).unwrap();
+    assert_eq!(captured.private_pages, pages as u64);
+    files::sync_file(&image).unwrap();
+    let own = extents::usage(&image).unwrap().own_bytes;
+    let written = (pages * PAGE) as u64;
+    assert!((written..written * 5 / 4).contains(&own), "{own}");
+}
+
+#[test]
 fn a_capture_that_is_cancelled_stops() {
     let dir = tempfile::tempdir().unwrap();
     let (base, image) = (dir.path().join("base"), dir.path().join("image"));

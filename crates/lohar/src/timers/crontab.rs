@@ -111,6 +111,9 @@ fn unquoted(text: &str) -> &str {
 
 #[cfg(test)]
 mod test {
+    use jiff::civil::date;
+    use proptest::prelude::*;
+
     use super::{Line, Owner, lines};
     use crate::timers::schedule::Dialect;
 
@@ -177,5 +180,24 @@ mod test {
         let text = "61 * * * * true\n* * *\n1 2 3 4\n@often true\n\u{0}\u{1}=\u{7f}\nnonsense\n\
                     = \n\"\n' = '\n5 4 * * * true";
         assert_eq!(told(text, Owner::User("u")), ["cron u: 5 4 * * *"]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_does_harm(
+            text in "([ \t\n@*/,~#=0-9a-z-]|CRON_TZ|\\PC){0,200}",
+            busybox: bool,
+        ) {
+            let dialect = if busybox { Dialect::Busybox } else { Dialect::Vixie };
+            for owner in [Owner::System, Owner::User("u")] {
+                for line in lines(&text, owner, dialect) {
+                    if let Line::Entry(entry) = line {
+                        let from = date(2026, 1, 1).at(0, 0, 0, 0);
+                        entry.schedule.next_from(from, date(2031, 1, 1));
+                        prop_assert!(entry.what().starts_with("cron "));
+                    }
+                }
+            }
+        }
     }
 }

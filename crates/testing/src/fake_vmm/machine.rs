@@ -2,10 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use bhatti_host::memory::Captured;
+use bhatti_host::memory::{Captured, MemoryError};
 use bhatti_host::process::ProcessId;
 use bhatti_vmm::error::VmmError;
 use bhatti_vmm::machine::{AgentStream, Machine, RunState};
@@ -14,6 +15,11 @@ use super::fault::Call;
 use super::guest::Vcpus;
 use super::host::{self, FakeHost};
 use super::process::Process;
+
+/// How often a save looks whether it is still wanted.
+const SAVE_LOOKS: u32 = 3;
+/// The time between two such looks.
+const SAVE_LOOK: Duration = Duration::from_millis(1);
 
 /// A fake machine.
 pub(super) struct FakeMachine {
@@ -72,8 +78,15 @@ impl Machine for FakeMachine {
         &self,
         state: &Path,
         memory: &Path,
-        _cancel: &Arc<AtomicBool>,
+        cancel: &Arc<AtomicBool>,
     ) -> Result<Captured, VmmError> {
+        // Takes a while, so that others come in between.
+        for _ in 0..SAVE_LOOKS {
+            tokio::time::sleep(SAVE_LOOK).await;
+            if cancel.load(Ordering::Relaxed) {
+                return Err(MemoryError::Cancelled.into());
+            }
+        }
         self.call(Call::Save, || {
             let number = self.host.number();
             host::save(&self.process, number, state, memory).map_err(|source| VmmError::Files {
@@ -81,9 +94,8 @@ impl Machine for FakeMachine {
                 source,
             })?;
             Ok(Captured {
-                merged: false,
                 private_pages: 1,
-                zero_pages: 0,
+                ..Captured::default()
             })
         })
         .await

@@ -6,4 +6,5 @@ mod copies;
 mod damage;
 mod files;
 mod limits;
+mod sizes;
 mod sleep;

@@ -37,6 +37,14 @@ async fn start(guest: &Guest, force: bool) -> Sandbox {
     started.expect("the sandbox starts")
 }
 
+/// A sandbox without what is only told when it alone is asked for.
+fn record(sandbox: Sandbox) -> Sandbox {
+    Sandbox {
+        idle: None,
+        ..sandbox
+    }
+}
+
 fn words(sandbox: &Sandbox) -> (&str, &str) {
     (&sandbox.status, &sandbox.thermal)
 }
@@ -65,7 +73,7 @@ async fn a_stopped_sandbox_goes_on_from_the_same_moment_and_its_checkpoint_too()
     dev.checkpoint("night")
         .await
         .expect("a checkpoint is taken");
-    assert_eq!(dev.view().await, stopped);
+    assert_eq!(record(dev.view().await), stopped);
     assert_eq!(daemon.machines().await, []);
     assert!(cold.is_dir(), "{}", cold.display());
     let copy = Guest::resume(daemon.client(), "night", "copy")
@@ -79,7 +87,7 @@ async fn a_stopped_sandbox_goes_on_from_the_same_moment_and_its_checkpoint_too()
     );
     assert_ne!(twin.machine_id, before.machine_id);
     copy.check_clock().await;
-    assert_eq!(dev.view().await, stopped);
+    assert_eq!(record(dev.view().await), stopped);
     daemon
         .client()
         .sandbox_destroy("copy")

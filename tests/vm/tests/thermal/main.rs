@@ -2,6 +2,8 @@
 
 #![expect(clippy::panic, reason = "helpers of tests fail their test")]
 
+mod cycles;
+mod density;
 mod idle;
 mod races;
 
