@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use bhatti_engine::layout::Layout;
+use bhatti_engine::layout::{HALF_MADE, Layout};
 use bhatti_lifecycle::state::State;
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::snapshot::{SnapshotRow, SnapshotStatus};
@@ -20,6 +20,7 @@ pub(crate) struct Found {
     processes: Vec<Seen>,
     sandbox_directories: BTreeSet<String>,
     snapshot_directories: BTreeSet<String>,
+    template_directories: BTreeSet<String>,
 }
 
 /// What broke since the last start of a daemon, and so may be left to the next one.
@@ -67,6 +68,7 @@ impl Found {
             processes: host.processes(),
             sandbox_directories: names(&layout.sandboxes()),
             snapshot_directories: names(&layout.snapshots()),
+            template_directories: names(&layout.templates()),
         }
     }
 
@@ -118,6 +120,12 @@ impl Found {
             if !half && !self.sandbox_directories.contains(id) {
                 return Err(format!("a sandbox ({state:?}) has no directory: {id}"));
             }
+        }
+        let half_made = |name: &&String| name.starts_with(HALF_MADE);
+        if let Some(half) = self.template_directories.iter().find(half_made)
+            && !left.processes
+        {
+            return Err(format!("half a template is left: {half}"));
         }
         self.snapshots_agree()
     }

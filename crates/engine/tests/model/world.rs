@@ -63,13 +63,15 @@ impl World {
         let daemon = start(dir.path(), &host, &steps)?;
         let layout = Layout::new(dir.path().to_owned());
         let store = Store::open(&layout.database()).expect("the database opens");
-        let records = store.clone();
+        let (records, places) = (store.clone(), layout.clone());
         host.before_run(move |id| match records.sandbox_get(id) {
             Ok(Some(row)) => match state(&row) {
                 // A machine that is there goes on from its own memory.
                 State::Creating | State::Hot | State::Warm | State::Failed => None,
                 other => Some(format!("its record says {other:?}")),
             },
+            // What a template is made of is no sandbox, and has its files elsewhere.
+            Ok(None) if !places.sandbox(id).exists() => None,
             Ok(None) => Some("it has no record".to_owned()),
             Err(error) => Some(expect::chain(&error)),
         });
