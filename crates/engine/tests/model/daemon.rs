@@ -22,8 +22,8 @@ use crate::steps::StepFaults;
 
 /// Far beyond every limit of the engine, by the daemon's clock: what takes so long, hangs.
 pub(crate) const HANGS: Duration = Duration::from_hours(2);
-/// Longer than the engine waits for anything, by the daemon's clock.
-const SETTLES: Duration = Duration::from_millis(1);
+/// For what goes on after a request, by the daemon's clock: a save takes some milliseconds of it.
+const SETTLES: Duration = Duration::from_millis(100);
 /// For files that are being written when a daemon is killed.
 const BLOCKING: Duration = Duration::from_secs(10);
 

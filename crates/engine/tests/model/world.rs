@@ -238,6 +238,8 @@ impl World {
         self.host.faults().clear();
         self.steps.clear();
         batch.done(outcomes.into_inner());
+        // Whatever it left, the next start has gone over it.
+        batch.disturbed = true;
         batch.broken = true;
         self.tell(&batch);
         done?;
@@ -331,6 +333,7 @@ impl World {
         });
         batch.answers(&self.known)?;
         let deaths = self.host.deaths();
+        batch.leaves(&found, &deaths)?;
         batch.take_in(&mut self.known, &found, &deaths, self.left)?;
         found.agrees(&self.layout, self.left)?;
         self.shown_agrees(&found)?;
