@@ -53,6 +53,7 @@ proptest::proptest! {
 /// Cases that once went wrong.
 mod before {
     use super::{Act, Break, Call, Moment, Name, Op, Request, run};
+    use crate::op::{After, Snap};
 
     const A: Name = Name::A;
 
@@ -95,8 +96,16 @@ mod before {
     }
 
     #[test]
+    fn a_machine_whose_sleep_was_broken_off_sleeps_when_the_host_goes_down() {
+        goes_well(&[
+            Op::One(Request::Create(A)),
+            Op::Two(Request::Stop(A), After(4, Request::Start(A))),
+            Op::GoDown,
+        ]);
+    }
+
+    #[test]
     fn a_checkpointed_machine_that_could_not_be_let_run_is_let_run_by_the_next_request() {
-        use crate::op::Snap;
         goes_well(&[
             Op::One(Request::Create(A)),
             // The second one fails as well: it is the undoing.
