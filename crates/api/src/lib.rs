@@ -11,4 +11,5 @@ pub mod openapi;
 pub mod routes;
 pub mod sandbox;
 pub mod snapshot;
+pub mod template;
 pub mod user;

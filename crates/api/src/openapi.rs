@@ -11,7 +11,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, Secur
 use utoipa::openapi::{Content, ContentBuilder, InfoBuilder, Ref, RefOr, Required, Schema};
 
 use crate::routes::{Auth, EXISTING_HEADER, Method, NDJSON, Operation, ROUTES, Route};
-use crate::{error, exec, host, idle, image, sandbox, snapshot, user};
+use crate::{error, exec, host, idle, image, sandbox, snapshot, template, user};
 
 /// Generation of the contract, told by `GET /version`.
 pub const API_VERSION: &str = "1";
@@ -43,6 +43,8 @@ const TOKEN_SCHEME: &str = "token";
     snapshot::CreateSnapshot,
     snapshot::ResumeSnapshot,
     snapshot::Snapshot,
+    template::Template,
+    template::WarmImage,
     user::CreateUser,
     user::CreatedUser,
     user::RotatedKey,
@@ -200,6 +202,21 @@ fn describe(operation: Operation) -> Description {
             vec![ok(Body::Many("Image"))],
         ),
         Operation::ImageGet => of("One image", None, vec![ok(Body::One("Image"))]),
+        Operation::ImageWarm => of(
+            "Makes the template of a size of machine, ahead of the first create",
+            Some("WarmImage"),
+            vec![ok(Body::One("Template"))],
+        ),
+        Operation::TemplateList => of(
+            "Templates of images the caller may use, the one of the latest use first",
+            None,
+            vec![ok(Body::Many("Template"))],
+        ),
+        Operation::TemplateDelete => of(
+            "Deletes a template; machines made from it go on",
+            None,
+            vec![ok(Body::One("StatusBody"))],
+        ),
         Operation::UserList => of("All users", None, vec![ok(Body::Many("User"))]),
         Operation::UserCreate => of(
             "Makes a user; the answer holds its token",
@@ -291,6 +308,7 @@ fn body_may_be_missing(operation: Operation) -> bool {
         Operation::SandboxCreate
             | Operation::SandboxStart
             | Operation::SnapshotResume
+            | Operation::ImageWarm
             | Operation::SleepAll
     )
 }

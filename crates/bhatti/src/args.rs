@@ -17,6 +17,7 @@ use crate::commands::sleep::SleepArgs;
 use crate::commands::snapshot::SnapshotCommand;
 use crate::commands::start::StartArgs;
 use crate::commands::stop::StopArgs;
+use crate::commands::template::TemplateCommand;
 use crate::commands::user::UserCommand;
 use crate::config::keys::{API_URL, AUTH_TOKEN, DATA_DIR};
 use crate::config::load::Flags;
@@ -116,9 +117,12 @@ pub(crate) enum Command {
     /// Take and use checkpoints of whole machines
     #[command(subcommand, visible_alias = "snap")]
     Snapshot(SnapshotCommand),
-    /// Look at images
+    /// Look at images, and make creates of them quick
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Look at the templates that creates are forked from
+    #[command(subcommand)]
+    Template(TemplateCommand),
     /// Manage the users of this host's daemon
     #[command(subcommand)]
     User(UserCommand),

@@ -23,6 +23,10 @@ pub(crate) const DISK_RESERVE_MB: &str = "BHATTI_DISK_RESERVE_MB";
 pub(crate) const LOG_LEVEL: &str = "BHATTI_LOG_LEVEL";
 /// Whether the daemon limits request rates.
 pub(crate) const RATE_LIMIT: &str = "BHATTI_RATE_LIMIT";
+/// How many started clones are kept for each template.
+pub(crate) const POOL: &str = "BHATTI_POOL";
+/// How many templates are kept.
+pub(crate) const MAX_TEMPLATES: &str = "BHATTI_MAX_TEMPLATES";
 /// Until an idle sandbox is paused.
 pub(crate) const IDLE_PAUSE: &str = "BHATTI_IDLE_PAUSE";
 /// Until a paused sandbox goes to disk.
@@ -93,6 +97,14 @@ pub(crate) const VARIABLES: &[Variable] = &[
     Variable {
         name: RATE_LIMIT,
         help: "request limits of `bhatti serve`, over `rate_limit`",
+    },
+    Variable {
+        name: POOL,
+        help: "started clones that `bhatti serve` keeps, over `pool`",
+    },
+    Variable {
+        name: MAX_TEMPLATES,
+        help: "templates that `bhatti serve` keeps, over `max_templates`",
     },
     Variable {
         name: IDLE_PAUSE,

@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::args::{Cli, Command};
 use crate::commands::{
     completion, config, create, destroy, edit, exec, image, inspect, list, pause, serve, setup,
-    sleep, snapshot, start, stop, user, version,
+    sleep, snapshot, start, stop, template, user, version,
 };
 use crate::config::environment::Environment;
 use crate::config::load::{Config, Presence, load};
@@ -124,6 +124,7 @@ async fn command(command: Command, context: &Context) -> Result<ExitCode, Failur
         Command::Exec(args) => return exec::run(args, context).await,
         Command::Snapshot(command) => snapshot::run(command, context).await?,
         Command::Image(command) => image::run(command, context).await?,
+        Command::Template(command) => template::run(command, context).await?,
         Command::User(command) => user::run(command, context).await?,
         Command::Setup => setup::run(context).await?,
         Command::Version => version::run(context).await?,

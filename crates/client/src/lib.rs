@@ -14,6 +14,7 @@ mod images;
 mod reply;
 mod sandboxes;
 mod snapshots;
+mod templates;
 mod tls;
 pub mod token;
 mod users;

@@ -105,6 +105,20 @@ impl Admission {
         }
     }
 
+    /// Promises a machine its memory if the host has it now. Nobody is made to give any up.
+    pub(crate) fn room_now(&self, memory: MemoryMb) -> Result<Room, Error> {
+        self.promise(memory.bytes())?;
+        Ok(self.made(memory.bytes()))
+    }
+
+    /// Whether the host has one in so many parts of its memory available. What can't be told is no.
+    pub(crate) fn has_part(&self, parts: u64) -> bool {
+        match (self.host.available(), self.host.total()) {
+            (Ok(available), Ok(total)) => available >= total / parts,
+            _ => false,
+        }
+    }
+
     fn made(&self, bytes: u64) -> Room {
         Room {
             bytes,
@@ -235,6 +249,20 @@ mod test {
         );
         drop(first);
         admission.room(two, None).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_part_that_is_available_is_told() {
+        let (admission, free) = admission(16);
+        assert!(admission.has_part(4));
+        free.store(15, Ordering::Relaxed);
+        assert!(!admission.has_part(4) && admission.has_part(8));
+        let kept = admission
+            .room_now(MemoryMb::new(14 * 1024).unwrap())
+            .unwrap();
+        assert!(admission.room_now(MemoryMb::new(2048).unwrap()).is_err());
+        drop(kept);
+        admission.room_now(MemoryMb::new(2048).unwrap()).unwrap();
     }
 
     #[tokio::test(start_paused = true)]

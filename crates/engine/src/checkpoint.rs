@@ -1,4 +1,4 @@
-//! Images of a machine on disk: checkpoints and cold images.
+//! Images of a machine on disk: checkpoints, cold images and templates.
 //!
 //! An image is a directory of files and a manifest that names their sizes and digests. It is
 //! written under another name, synced, and renamed when it is whole, so that a directory with the
@@ -66,6 +66,8 @@ pub enum ImageKind {
     Checkpoint,
     /// Used once, over the sandbox's own disk.
     Cold,
+    /// What creates are forked from; holds a disk.
+    Template,
 }
 
 /// A file of an image.

@@ -18,6 +18,10 @@ pub struct EngineConfig {
     pub qemu: PathBuf,
     /// Which accelerator to use.
     pub accelerator: AcceleratorChoice,
+    /// Most templates that are kept; with 0, every create boots.
+    pub max_templates: usize,
+    /// Most started clones in stock for each template; with 0, there are none.
+    pub pool: usize,
     /// What holds for idle sandboxes of which nothing else is set.
     pub idle: IdlePolicy,
     /// How long a request waits for a sandbox to wake; longer and it is told to ask again.
@@ -28,14 +32,21 @@ pub struct EngineConfig {
     pub faults: Arc<dyn Faults>,
 }
 
+/// Templates that are kept if nothing else is said.
+pub const DEFAULT_MAX_TEMPLATES: usize = 16;
+/// Started clones in stock for each template if nothing else is said.
+pub const DEFAULT_POOL: usize = 2;
+
 impl EngineConfig {
     /// The defaults over a data directory, which is used as it is: only who asks for a pool gets
-    /// one, for it stays mounted when the engine is gone.
+    /// one, for it stays mounted when the engine is gone. There is no stock of started clones.
     pub fn new(data_dir: PathBuf) -> Self {
         Self {
             data_dir,
             qemu: PathBuf::from("qemu-system-x86_64"),
             accelerator: AcceleratorChoice::Auto,
+            max_templates: DEFAULT_MAX_TEMPLATES,
+            pool: 0,
             storage: StorageSettings {
                 choice: StorageChoice::Plain,
                 ..StorageSettings::default()

@@ -23,6 +23,8 @@ use crate::error::Error;
 use crate::fault::Faults;
 use crate::layout::Layout;
 use crate::policies::Policies;
+use crate::templates::registry::Templates;
+use crate::templates::stock::Stock;
 
 /// What all parts of the engine share.
 pub(crate) struct Context {
@@ -37,6 +39,8 @@ pub(crate) struct Context {
     pub(crate) intake: Option<Arc<Intake>>,
     pub(crate) accelerators: Accelerators,
     pub(crate) faults: Arc<dyn Faults>,
+    pub(crate) templates: Templates,
+    pub(crate) stock: Stock,
     pub(crate) admission: Admission,
     pub(crate) policies: Policies,
     /// The host's boot.
@@ -66,6 +70,7 @@ impl Context {
         images: Catalog,
         accelerators: Accelerators,
         faults: Arc<dyn Faults>,
+        (max_templates, pool): (usize, usize),
         admission: Admission,
         policies: Policies,
         boot: String,
@@ -84,6 +89,8 @@ impl Context {
             intake,
             accelerators,
             faults,
+            templates: Templates::new(max_templates),
+            stock: Stock::new(pool),
             admission,
             policies,
             boot,

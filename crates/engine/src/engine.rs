@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use bhatti_guest::exec::{Command, Exec};
 use bhatti_host::extents::Usage;
+use bhatti_host::facts;
 use bhatti_host::lock::{DirLock, LockError};
-use bhatti_host::{facts, files};
 use bhatti_image::catalog::Catalog;
-use bhatti_image::image::Image;
 use bhatti_image::kit::KitStore;
 use bhatti_lifecycle::limits::SandboxLimits;
 use bhatti_lifecycle::plan::PlanKind;
@@ -22,7 +21,6 @@ use bhatti_types::labels::Labels;
 use bhatti_types::name::{ImageName, SandboxName, SnapshotName, UserName};
 use bhatti_types::parent::Parent;
 use bhatti_types::secret::Token;
-use bhatti_types::size::DiskMb;
 use bhatti_vmm::machine::Vmm;
 use bhatti_vmm::qemu::launcher::Qemu;
 use jiff::Timestamp;
@@ -48,15 +46,13 @@ use crate::view::{
 };
 use crate::{naming, recovery, storage};
 
-/// The image of a sandbox that names none.
-const DEFAULT_IMAGE: &str = "base";
 /// How often a made-up name is tried before giving up.
 const NAME_TRIES: u32 = 16;
 
 /// The running engine. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
-    ctx: Arc<Context>,
+    pub(crate) ctx: Arc<Context>,
     directory: Arc<Directory>,
     wake_limit: Duration,
     /// Held for as long as the engine is there.
@@ -105,6 +101,7 @@ impl Engine {
             images,
             accelerators,
             config.faults,
+            (config.max_templates, config.pool),
             admission,
             Policies::new(config.idle),
             boot,
@@ -112,6 +109,8 @@ impl Engine {
         ctx.load_policies().await?;
         ctx.take_images().await?;
         recovery::recover(&ctx, &directory).await?;
+        // No process works in their directories any more.
+        ctx.open_templates().await?;
         let engine = Self {
             ctx,
             directory,
@@ -119,6 +118,7 @@ impl Engine {
             _lock: Arc::new(lock),
         };
         engine.probe_early();
+        engine.ctx.keep_stock();
         engine.watch_memory();
         engine.watch_storage();
         engine.wake_kept_hot();
@@ -132,7 +132,9 @@ impl Engine {
         };
         let ctx = self.ctx.clone();
         self.ctx.tasks.spawn(async move {
-            if let Err(error) = ctx.accelerator(&kit).await {
+            let found = ctx.accelerator(&kit).await;
+            // Every create needs that too.
+            if let Err(error) = ctx.engine_version().await.and(found) {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "the accelerator could not be looked for"
@@ -258,73 +260,29 @@ impl Engine {
             .await
     }
 
-    async fn create(&self, caller: &Caller, new: NewSandbox) -> Result<SandboxView, Error> {
-        let user = self.ctx.user_row(&caller.user).await?;
-        limits(&user).check(new.cpus, new.memory)?;
-        let image_name = match new.image {
-            Some(name) => name,
-            None => DEFAULT_IMAGE.parse()?,
-        };
-        let image = self.ctx.image(&image_name).await?;
-        let disk = disk_size(&image, new.disk)?;
-        let kit = self.ctx.kits.current()?;
-        let accelerator = self.ctx.accelerator(&kit).await?;
-        self.ctx.refuse_if_going_down()?;
-        let _room = self.ctx.admission.room(new.memory, new.wait).await?;
-        self.ctx
-            .admit_disk(files::disk_usage(&image.disk).map_err(Error::internal)?)?;
-        let row = SandboxRow {
-            id: SandboxId::random(),
-            user: caller.user.clone(),
-            name: match new.name {
-                Some(name) => name,
-                None => self.free_name(caller)?,
-            },
-            status: State::Creating.shown().0,
-            thermal: State::Creating.shown().1,
-            reason: None,
-            image: image_name,
-            cpus: new.cpus,
-            memory: new.memory,
-            disk,
-            env: image.config.env.overlaid(&new.env),
-            labels: new.labels,
-            run_as: new.run_as.or_else(|| image.config.user.clone()),
-            workdir: image.config.workdir.clone(),
-            kit: kit.id.to_string(),
-            engine: self.ctx.vmm.name().to_owned(),
-            accelerator: Some(accelerator.as_str().to_owned()),
-            resumed_from: None,
-            machine: None,
-            created_at: Timestamp::now(),
-            stopped_at: None,
-            idle: new.idle,
-            used_at: None,
-            wake_at: None,
-            parent: None,
-        };
-        self.make(
-            &user,
-            row,
-            PlanKind::Create,
-            Material::Image(Box::new(image)),
-        )
-        .await
-    }
-
     /// Records a new sandbox and has its task make it.
-    async fn make(
+    pub(crate) async fn make(
         &self,
         user: &UserRow,
         row: SandboxRow,
         kind: PlanKind,
         material: Material,
     ) -> Result<SandboxView, Error> {
-        let (recorded, limit) = (row.clone(), user.max_sandboxes);
-        let mut actor = Actor::new(
-            Work::new(self.ctx.clone(), row, None),
-            self.directory.clone(),
-        );
+        let work = Work::new(self.ctx.clone(), row, None);
+        let made = self.make_of(user, work, kind, material).await;
+        made.map_err(|not_made| not_made.error)
+    }
+
+    /// [`Engine::make`] of what may have a machine already.
+    pub(crate) async fn make_of(
+        &self,
+        user: &UserRow,
+        work: Work,
+        kind: PlanKind,
+        material: Material,
+    ) -> Result<SandboxView, NotMade> {
+        let (recorded, limit) = (work.row.clone(), user.max_sandboxes);
+        let mut actor = Actor::new(work, self.directory.clone());
         let (handle, directory) = (actor.take_handle(), self.directory.clone());
         let id = recorded.id.clone();
         // Entered in the directory within the transaction, so that another create of the same name
@@ -340,15 +298,20 @@ impl Engine {
         });
         if let Err(error) = inserted.await {
             self.directory.remove(&id);
-            return Err(error);
+            let unused = Some(Box::new(actor.into_work()));
+            return Err(NotMade { error, unused });
         }
         let (made, result) = oneshot::channel();
         let span = tracing::Span::current();
         actor.spawn(|actor| actor.make(kind, material, made, span));
-        result.await.map_err(Error::internal)?
+        let result = result.await.map_err(Error::internal);
+        result.and_then(|made| made).map_err(|error| NotMade {
+            error,
+            unused: None,
+        })
     }
 
-    fn free_name(&self, caller: &Caller) -> Result<SandboxName, Error> {
+    pub(crate) fn free_name(&self, caller: &Caller) -> Result<SandboxName, Error> {
         let mut random = [0u8; 3];
         for _ in 0..NAME_TRIES {
             getrandom::fill(&mut random).map_err(Error::internal)?;
@@ -562,7 +525,7 @@ impl Engine {
         limits(&user).check(snapshot.cpus, snapshot.memory)?;
         self.ctx.refuse_if_going_down()?;
         let _room = self.ctx.admission.room(snapshot.memory, None).await?;
-        self.ctx.admit_disk(snapshot.disk_bytes)?;
+        self.ctx.room_on_disk(snapshot.disk_bytes).await?;
         let row = SandboxRow {
             id: SandboxId::random(),
             user: caller.user.clone(),
@@ -654,7 +617,7 @@ impl Engine {
     }
 
     /// Runs a request to its end even if its caller goes away.
-    async fn owned<T: Send + 'static>(
+    pub(crate) async fn owned<T: Send + 'static>(
         &self,
         request: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
@@ -699,24 +662,17 @@ async fn sleep_all(handles: &[Handle], limit: Duration) -> SleepAllView {
     all
 }
 
-fn limits(user: &UserRow) -> SandboxLimits {
+/// A sandbox that was not made.
+pub(crate) struct NotMade {
+    pub(crate) error: Error,
+    /// What it was to be made of, if its plan did not begin.
+    pub(crate) unused: Option<Box<Work>>,
+}
+
+pub(crate) fn limits(user: &UserRow) -> SandboxLimits {
     SandboxLimits {
         cpus: user.max_cpus_per_sandbox,
         memory_mb: user.max_memory_mb_per_sandbox,
-    }
-}
-
-/// The size of a new disk: never smaller than the image, whose file system fills it.
-fn disk_size(image: &Image, asked: Option<DiskMb>) -> Result<DiskMb, Error> {
-    match asked {
-        Some(asked) if asked < image.size_mb => Err(bhatti_types::invalid::Invalid::new(
-            "disk size",
-            &asked.to_string(),
-            format!("image {} needs at least {} MB", image.name, image.size_mb),
-        )
-        .into()),
-        Some(asked) => Ok(asked),
-        None => Ok(image.size_mb),
     }
 }
 

@@ -24,6 +24,8 @@ pub enum Kind {
     Image,
     /// A user.
     User,
+    /// A template.
+    Template,
 }
 
 impl fmt::Display for Kind {
@@ -33,6 +35,7 @@ impl fmt::Display for Kind {
             Self::Snapshot => "snapshot",
             Self::Image => "image",
             Self::User => "user",
+            Self::Template => "template",
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bhatti_types::id::{SandboxId, SnapshotId};
+use bhatti_types::id::{SandboxId, SnapshotId, TemplateId};
 
 /// Names of the files of a checkpoint or cold image.
 pub mod file {
@@ -12,8 +12,12 @@ pub mod file {
     pub const STATE: &str = "state";
     /// Memory, zeros left out as holes.
     pub const MEMORY: &str = "mem";
-    /// The disk, in checkpoints.
+    /// The disk, in checkpoints and templates.
     pub const DISK: &str = "disk.raw";
+    /// What a template was made of; its digest is the template's id.
+    pub const SHAPE: &str = "template.json";
+    /// How often a template was used; written with every use, so its time is that of the last.
+    pub const USED: &str = "used";
     /// In a sandbox's directory: the path, within the data directory, of the image whose disk its
     /// own was last cloned from or to.
     pub const DISK_BASE: &str = "disk.base";
@@ -87,7 +91,7 @@ impl Layout {
         (self.storage != self.root).then(|| self.root.join("images"))
     }
 
-    /// Templates.
+    /// All templates' directories.
     pub fn templates(&self) -> PathBuf {
         self.storage.join("templates")
     }
@@ -125,6 +129,16 @@ impl Layout {
     /// One checkpoint's directory.
     pub fn snapshot(&self, id: &SnapshotId) -> PathBuf {
         self.snapshots().join(id.as_str())
+    }
+
+    /// One template's directory.
+    pub fn template(&self, id: &TemplateId) -> PathBuf {
+        self.templates().join(id.as_str())
+    }
+
+    /// The directory of the machine that a template is made of.
+    pub fn template_half(&self, id: &TemplateId) -> PathBuf {
+        self.templates().join(format!("{HALF_MADE}{id}"))
     }
 
     /// A checkpoint's directory while it is being written.

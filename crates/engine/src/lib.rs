@@ -6,6 +6,7 @@
 //! Engine (facade) ──► sandbox::actor, one task per sandbox ──► sandbox::work, one step at a time
 //!     │                     decides with bhatti_lifecycle            │
 //!     ├── users, images     publishes (generation, view)             ├── bhatti_vmm, bhatti_guest
+//!     ├── templates, which creates are forked from                   │
 //!     └── recovery, once at the start                                └── checkpoint, bhatti_host
 //! ```
 
@@ -16,6 +17,7 @@ pub mod checkpoint;
 mod clock;
 pub mod config;
 mod context;
+mod create;
 pub mod engine;
 pub mod error;
 pub mod fault;
@@ -29,5 +31,6 @@ pub mod request;
 mod sandbox;
 mod snapshots;
 mod storage;
+pub mod templates;
 mod users;
 pub mod view;

@@ -29,7 +29,12 @@ use crate::sandbox::work::{MachineRecord, Work};
 /// Makes the directories, and the data directory's id if it has none yet.
 pub(crate) fn prepare(layout: &Layout) -> std::io::Result<DataDirId> {
     files::remove_tree(&layout.scratch())?;
-    for dir in [layout.scratch(), layout.sandboxes(), layout.snapshots()] {
+    for dir in [
+        layout.scratch(),
+        layout.sandboxes(),
+        layout.snapshots(),
+        layout.templates(),
+    ] {
         fs_err::create_dir_all(dir)?;
     }
     match files::read_bounded(&layout.id(), 64) {

@@ -118,6 +118,17 @@ impl IdleEdit {
     }
 }
 
+/// What a template is to be made ready for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Size {
+    /// vCPUs.
+    pub cpus: Vcpus,
+    /// Memory.
+    pub memory: MemoryMb,
+    /// Disk; the image's own size if `None`.
+    pub disk: Option<DiskMb>,
+}
+
 /// A command to run in a sandbox.
 #[derive(Debug, Clone)]
 pub struct NewExec {

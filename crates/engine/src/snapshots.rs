@@ -67,7 +67,7 @@ impl Context {
             .sandbox(&sandbox.id)
             .join(bhatti_vmm::machine::file::DISK);
         let used = files::disk_usage(&disk).unwrap_or_default();
-        self.admit_disk(sandbox.memory.bytes() + used)?;
+        self.room_on_disk(sandbox.memory.bytes() + used).await?;
         let row = SnapshotRow {
             id: SnapshotId::random(),
             user: sandbox.user,

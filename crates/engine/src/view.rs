@@ -1,7 +1,7 @@
 //! What callers are shown.
 
 pub use bhatti_host::extents::Usage;
-use bhatti_types::id::{ImageId, SandboxId, SnapshotId, UserId};
+use bhatti_types::id::{ImageId, SandboxId, SnapshotId, TemplateId, UserId};
 use bhatti_types::idle::IdleSettings;
 use bhatti_types::labels::Labels;
 use bhatti_types::name::{ImageName, SandboxName, SnapshotName, UserName};
@@ -105,6 +105,37 @@ pub struct ImageView {
     pub size_mb: u64,
     /// When it was made.
     pub created_at: Timestamp,
+}
+
+/// A template as users see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemplateView {
+    /// Its id.
+    pub id: TemplateId,
+    /// The image it booted from.
+    pub image: ImageName,
+    /// vCPUs.
+    pub cpus: Vcpus,
+    /// Memory.
+    pub memory: MemoryMb,
+    /// Disk.
+    pub disk: DiskMb,
+    /// The guest kit it booted with.
+    pub kit: String,
+    /// The engine it runs on.
+    pub engine: String,
+    /// `kvm` or `tcg`.
+    pub accelerator: String,
+    /// How many machines were made from it.
+    pub uses: u64,
+    /// When one was last made from it.
+    pub used_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// What its files take on disk; `None` if it can't be told.
+    pub usage: Option<Usage>,
+    /// How many started clones of it wait to be used.
+    pub pool: usize,
 }
 
 /// A user as the administrator sees it.

@@ -9,8 +9,16 @@ use crate::state::State;
 /// The workflows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PlanKind {
-    /// A new sandbox from an image.
+    /// A new sandbox from an image, by booting it.
     Create,
+    /// A new sandbox from a template, which has booted already.
+    Clone,
+    /// A new sandbox from a started clone in stock.
+    Take,
+    /// A started, paused clone of a template for a create to come. It has no record.
+    Stock,
+    /// A template: boot once, without identity, and save. It has no record.
+    BuildTemplate,
     /// A new sandbox that goes on from a checkpoint.
     Resume,
     /// Start from the disk.
@@ -42,12 +50,16 @@ pub enum Step {
     CloneImageDisk,
     /// Make the disk from the checkpoint.
     CloneSnapshotDisk,
+    /// Make the disk from the template.
+    CloneTemplateDisk,
     /// Make a memory file that is one hole.
     EmptyMemory,
     /// Make the checkpoint's memory the base of this one's.
     LinkSnapshotMemory,
     /// Make the cold image's memory the base of this one's.
     LinkColdMemory,
+    /// Make the template's memory the base of this one's.
+    LinkTemplateMemory,
     /// Start a VMM before its first instruction.
     Launch,
     /// Start a VMM where the saved state left off, vCPUs still paused.
@@ -62,6 +74,9 @@ pub enum Step {
     Greet,
     /// Tell the guest who it is.
     Identify,
+    /// Bring the guest to where every machine of its template goes on from: its root file system
+    /// grown, nothing in it that tells it from its copies.
+    PrepareGuest,
     /// Set the clock of a guest that stood still, and take up the link to it if that broke.
     Refresh,
     /// Ask the guest when it next wants to run, if it is to be woken for that.
@@ -84,6 +99,14 @@ pub enum Step {
     SealSnapshot,
     /// Delete the checkpoint's directory.
     RemoveSnapshotDirectory,
+    /// Make the directory in which a template is built.
+    MakeTemplateDirectory,
+    /// Write the template's state and memory into it.
+    SaveTemplate,
+    /// Make the template whole: synced, checksummed, renamed.
+    SealTemplate,
+    /// Delete the template's directory, whole or half-made.
+    RemoveTemplateDirectory,
     /// Record that it is hot. For a wake this is what spends the cold image: it comes before the
     /// vCPUs run (invariant 1).
     CommitHot,
@@ -107,8 +130,12 @@ pub enum Step {
 
 impl PlanKind {
     /// All of them, for tables and tests.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::Create,
+        Self::Clone,
+        Self::Take,
+        Self::Stock,
+        Self::BuildTemplate,
         Self::Resume,
         Self::Boot,
         Self::Wake,
@@ -124,6 +151,10 @@ impl PlanKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Create => "create",
+            Self::Clone => "clone",
+            Self::Take => "take",
+            Self::Stock => "stock",
+            Self::BuildTemplate => "build-template",
             Self::Resume => "resume",
             Self::Boot => "boot",
             Self::Wake => "wake",
@@ -149,6 +180,40 @@ impl PlanKind {
                 S::Greet,
                 S::Identify,
                 S::CommitHot,
+            ],
+            Self::Clone => &[
+                S::MakeDirectory,
+                S::CloneTemplateDisk,
+                S::LinkTemplateMemory,
+                S::LaunchSaved,
+                S::Run,
+                S::Greet,
+                S::Identify,
+                S::CommitHot,
+            ],
+            Self::Take => &[S::Run, S::Identify, S::CommitHot],
+            Self::Stock => &[
+                S::MakeDirectory,
+                S::CloneTemplateDisk,
+                S::LinkTemplateMemory,
+                S::LaunchSaved,
+                S::Run,
+                S::Greet,
+                S::Pause,
+            ],
+            Self::BuildTemplate => &[
+                S::MakeTemplateDirectory,
+                S::CloneImageDisk,
+                S::EmptyMemory,
+                S::Launch,
+                S::Run,
+                S::Greet,
+                S::PrepareGuest,
+                S::SyncGuest,
+                S::Pause,
+                S::SaveTemplate,
+                S::KillMachine,
+                S::SealTemplate,
             ],
             Self::Resume => &[
                 S::MakeDirectory,
@@ -234,7 +299,7 @@ impl PlanKind {
     /// The steps that undo a plan of which `begun` were begun; the last of them failed and may
     /// have had part of its effect.
     ///
-    /// A failed create leaves nothing. A failed sleep or checkpoint leaves the machine as it was.
+    /// A failed create, clone or template leaves nothing. A failed sleep or checkpoint leaves the machine as it was.
     /// A failed wake leaves the cold image as long as no vCPU has run; from then on the machine
     /// is left running, for its memory is all there is. A failed boot leaves the disk. A failed
     /// destroy is not undone; it is done again at the next start of the daemon.
@@ -243,7 +308,11 @@ impl PlanKind {
         let begun_with = |step| begun.contains(&step);
         match self {
             // The record before the files: what is half deleted is not shown.
-            Self::Create | Self::Resume => vec![S::KillMachine, S::Forget, S::RemoveDirectory],
+            Self::Create | Self::Clone | Self::Take | Self::Resume => {
+                vec![S::KillMachine, S::Forget, S::RemoveDirectory]
+            }
+            Self::Stock => vec![S::KillMachine, S::RemoveDirectory],
+            Self::BuildTemplate => vec![S::KillMachine, S::RemoveTemplateDirectory],
             Self::Boot if begun_with(S::CommitHot) => {
                 vec![S::KillMachine, S::CommitOff, S::RemoveCold]
             }
@@ -298,9 +367,11 @@ impl Step {
             Self::RemoveDirectory => "remove-directory",
             Self::CloneImageDisk => "clone-image-disk",
             Self::CloneSnapshotDisk => "clone-snapshot-disk",
+            Self::CloneTemplateDisk => "clone-template-disk",
             Self::EmptyMemory => "empty-memory",
             Self::LinkSnapshotMemory => "link-snapshot-memory",
             Self::LinkColdMemory => "link-cold-memory",
+            Self::LinkTemplateMemory => "link-template-memory",
             Self::Launch => "launch",
             Self::LaunchSaved => "launch-saved",
             Self::KillMachine => "kill-machine",
@@ -308,6 +379,7 @@ impl Step {
             Self::Pause => "pause",
             Self::Greet => "greet",
             Self::Identify => "identify",
+            Self::PrepareGuest => "prepare-guest",
             Self::Refresh => "refresh",
             Self::AskTimers => "ask-timers",
             Self::SyncGuest => "sync-guest",
@@ -319,6 +391,10 @@ impl Step {
             Self::CopyCold => "copy-cold",
             Self::SealSnapshot => "seal-snapshot",
             Self::RemoveSnapshotDirectory => "remove-snapshot-directory",
+            Self::MakeTemplateDirectory => "make-template-directory",
+            Self::SaveTemplate => "save-template",
+            Self::SealTemplate => "seal-template",
+            Self::RemoveTemplateDirectory => "remove-template-directory",
             Self::CommitHot => "commit-hot",
             Self::NoteHot => "note-hot",
             Self::NoteWarm => "note-warm",
@@ -346,6 +422,24 @@ mod test {
         assert!(at(Step::CommitHot) < at(Step::Run));
         assert!(at(Step::CommitHot) < at(Step::RemoveCold));
         assert!(place(PlanKind::Boot, Step::CommitHot) < place(PlanKind::Boot, Step::RemoveCold));
+    }
+
+    #[test]
+    fn a_copy_gets_its_identity_before_anyone_can_use_it() {
+        for kind in [PlanKind::Clone, PlanKind::Take, PlanKind::Resume] {
+            assert!(place(kind, Step::Identify) < place(kind, Step::CommitHot));
+        }
+        // And what copies are made of has none.
+        for kind in [PlanKind::BuildTemplate, PlanKind::Stock] {
+            assert!(!kind.steps().contains(&Step::Identify));
+        }
+    }
+
+    #[test]
+    fn a_templates_disk_is_taken_only_when_no_vmm_writes_to_it() {
+        let at = |step| place(PlanKind::BuildTemplate, step);
+        assert!(at(Step::SyncGuest) < at(Step::SaveTemplate));
+        assert!(at(Step::KillMachine) < at(Step::SealTemplate));
     }
 
     #[test]

@@ -36,6 +36,7 @@ struct World {
     cold: Files,
     snapshot_record: Option<bool>,
     snapshot: Files,
+    template: Files,
     /// A vCPU has run since the cold image was made.
     moved_on: bool,
 }
@@ -47,6 +48,7 @@ const NOTHING: World = World {
     cold: Files::None,
     snapshot_record: None,
     snapshot: Files::None,
+    template: Files::None,
     moved_on: false,
 };
 
@@ -70,11 +72,18 @@ impl World {
         };
         let world = Self { vmm, cold, ..world };
         match kind {
-            PlanKind::Create | PlanKind::Resume => Self {
+            PlanKind::Create | PlanKind::Clone | PlanKind::Resume => Self {
                 record: Some(State::Creating),
                 directory: false,
                 ..world
             },
+            // What is taken is the clone in stock.
+            PlanKind::Take => Self {
+                record: Some(State::Creating),
+                vmm: Some(Vcpus::Paused),
+                ..world
+            },
+            PlanKind::Stock | PlanKind::BuildTemplate => NOTHING,
             PlanKind::Checkpoint | PlanKind::CheckpointCold => Self {
                 snapshot_record: Some(false),
                 ..world
@@ -112,6 +121,15 @@ impl World {
                 self.snapshot = Files::Partial;
             }
             Step::SealSnapshot => self.snapshot = Files::Whole,
+            Step::MakeTemplateDirectory | Step::SaveTemplate => self.template = Files::Partial,
+            Step::SealTemplate => {
+                assert_eq!(self.vmm, None, "a disk taken while a VMM writes to it");
+                self.template = Files::Whole;
+            }
+            Step::RemoveTemplateDirectory => {
+                assert_eq!(self.vmm, None, "files deleted under a VMM");
+                self.template = Files::None;
+            }
             Step::RemoveSnapshotDirectory => self.snapshot = Files::None,
             Step::CommitHot => self.record = Some(State::Hot),
             Step::NoteHot => self.record = Some(State::Hot),
@@ -124,11 +142,14 @@ impl World {
             Step::ForgetSnapshot => self.snapshot_record = None,
             Step::CloneImageDisk
             | Step::CloneSnapshotDisk
+            | Step::CloneTemplateDisk
             | Step::EmptyMemory
             | Step::LinkSnapshotMemory
             | Step::LinkColdMemory
+            | Step::LinkTemplateMemory
             | Step::Greet
             | Step::Identify
+            | Step::PrepareGuest
             | Step::Refresh
             | Step::AskTimers
             | Step::SyncGuest => {}
@@ -195,6 +216,10 @@ impl World {
                 Repair::ForgetSnapshot(_) => self.snapshot_record = None,
             }
         }
+        // Half-made templates are deleted once all processes that nobody wants are ended.
+        if self.template == Files::Partial {
+            self.apply(Step::RemoveTemplateDirectory);
+        }
     }
 
     /// What must hold whenever nothing is under way.
@@ -218,13 +243,23 @@ impl World {
             Some(true) => assert_eq!(self.snapshot, Files::Whole, "shown as whole: {told}"),
             Some(false) => panic!("half a checkpoint left: {told}"),
         }
+        assert_ne!(
+            self.template,
+            Files::Partial,
+            "half a template left: {told}"
+        );
     }
 }
 
 /// The states each plan may begin in.
 fn beginnings(kind: PlanKind) -> &'static [State] {
     match kind {
-        PlanKind::Create | PlanKind::Resume => &[State::Creating],
+        PlanKind::Create
+        | PlanKind::Clone
+        | PlanKind::Take
+        | PlanKind::Resume
+        | PlanKind::Stock
+        | PlanKind::BuildTemplate => &[State::Creating],
         PlanKind::Boot => &[State::Off, State::Cold, State::Failed],
         PlanKind::Wake | PlanKind::CheckpointCold => &[State::Cold],
         PlanKind::Thaw => &[State::Warm],

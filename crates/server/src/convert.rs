@@ -7,9 +7,10 @@ use bhatti_api::exec::{DEFAULT_TIMEOUT_SEC, ExecRequest, MAX_TIMEOUT_SEC};
 use bhatti_api::idle::{EditSandbox, EditUser};
 use bhatti_api::sandbox::CreateSandbox;
 use bhatti_api::snapshot::{CreateSnapshot, ResumeSnapshot};
+use bhatti_api::template::WarmImage;
 use bhatti_api::user::CreateUser;
 use bhatti_engine::request::{
-    EditSandbox as NewSettings, IdleEdit, NewExec, NewSandbox, NewUser, TimeEdit,
+    EditSandbox as NewSettings, IdleEdit, NewExec, NewSandbox, NewUser, Size, TimeEdit,
 };
 use bhatti_types::env::Env;
 use bhatti_types::idle::IdleSettings;
@@ -63,14 +64,8 @@ pub(crate) fn new_sandbox(body: CreateSandbox) -> Result<NewSandbox, Invalid> {
             .map(|name| name.parse())
             .transpose()?,
         cpus: body.cpus.map_or(Ok(Vcpus::default()), cpus)?,
-        memory: match body.memory_mb {
-            None | Some(0) => MemoryMb::default(),
-            Some(count) => MemoryMb::new(count)?,
-        },
-        disk: match body.disk_size_mb {
-            None | Some(0) => None,
-            Some(count) => Some(DiskMb::new(count)?),
-        },
+        memory: memory(body.memory_mb)?,
+        disk: disk(body.disk_size_mb)?,
         env: Env::new(body.env)?,
         labels: Labels::new(body.labels)?,
         run_as: body.user.map(user).transpose()?,
@@ -84,6 +79,28 @@ pub(crate) fn new_sandbox(body: CreateSandbox) -> Result<NewSandbox, Invalid> {
         .onto(IdleSettings::default()),
         wait: wait(body.wait_sec)?,
     })
+}
+
+pub(crate) fn warm_size(body: &WarmImage) -> Result<Size, Invalid> {
+    Ok(Size {
+        cpus: body.cpus.map_or(Ok(Vcpus::default()), cpus)?,
+        memory: memory(body.memory_mb)?,
+        disk: disk(body.disk_size_mb)?,
+    })
+}
+
+fn memory(count: Option<u64>) -> Result<MemoryMb, Invalid> {
+    match count {
+        None | Some(0) => Ok(MemoryMb::default()),
+        Some(count) => MemoryMb::new(count),
+    }
+}
+
+fn disk(count: Option<u64>) -> Result<Option<DiskMb>, Invalid> {
+    match count {
+        None | Some(0) => Ok(None),
+        Some(count) => DiskMb::new(count).map(Some),
+    }
 }
 
 pub(crate) fn edit_sandbox(body: EditSandbox) -> Result<NewSettings, Invalid> {

@@ -3,6 +3,7 @@
 use axum::extract::{FromRequestParts, Path};
 use bhatti_engine::error::{Error as EngineError, Kind};
 use bhatti_engine::request::Caller;
+use bhatti_types::id::TemplateId;
 use bhatti_types::name::{ImageName, SnapshotName, UserName};
 use http::request::Parts;
 
@@ -46,7 +47,7 @@ impl<S: Send + Sync> FromRequestParts<S> for SandboxKey {
     }
 }
 
-/// The `{name}` of a path. What is not a name is not found.
+/// The `{name}` of a path, or an `{id}` that is no sandbox's. What is not one is not found.
 pub(crate) struct Named<T>(pub(crate) T);
 
 /// A name that can stand in a path.
@@ -65,6 +66,10 @@ impl PathName for ImageName {
 
 impl PathName for UserName {
     const KIND: Kind = Kind::User;
+}
+
+impl PathName for TemplateId {
+    const KIND: Kind = Kind::Template;
 }
 
 impl<T: PathName, S: Send + Sync> FromRequestParts<S> for Named<T> {

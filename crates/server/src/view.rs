@@ -6,9 +6,11 @@ use bhatti_api::idle::{Awake, Idle, Lease, SleptAll};
 use bhatti_api::image::Image;
 use bhatti_api::sandbox::Sandbox;
 use bhatti_api::snapshot::Snapshot;
+use bhatti_api::template::Template;
 use bhatti_api::user::User;
 use bhatti_engine::view::{
-    IdleView, ImageView, Next, SandboxView, SleepAllView, SnapshotView, Usage, UserView,
+    IdleView, ImageView, Next, SandboxView, SleepAllView, SnapshotView, TemplateView, Usage,
+    UserView,
 };
 use bhatti_types::idle::IdleTime;
 use jiff::Timestamp;
@@ -116,6 +118,25 @@ pub(crate) fn image(view: ImageView) -> Image {
         source: view.source,
         size_mb: view.size_mb,
         created_at: time(view.created_at),
+    }
+}
+
+pub(crate) fn template(view: TemplateView) -> Template {
+    Template {
+        id: view.id.into(),
+        image: view.image.into(),
+        cpus: f64::from(view.cpus.get()),
+        memory_mb: view.memory.into(),
+        disk_size_mb: view.disk.into(),
+        kit: view.kit,
+        engine: view.engine,
+        accelerator: view.accelerator,
+        uses: view.uses,
+        last_used_at: view.used_at.map(time),
+        created_at: time(view.created_at),
+        disk_own_bytes: view.usage.map(|usage| usage.own_bytes),
+        disk_shared_bytes: view.usage.map(|usage| usage.shared_bytes),
+        pool: view.pool as u64,
     }
 }
 

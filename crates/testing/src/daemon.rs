@@ -16,6 +16,7 @@ use tokio::process::Child;
 
 use crate::artifacts;
 use crate::cli::{self, CliOutput};
+use crate::templates;
 use crate::wait::wait_for;
 
 /// Time for a daemon to answer after its start; repairs and adoption come before.
@@ -40,12 +41,14 @@ pub struct Inventory {
     pub sandboxes: BTreeSet<String>,
     /// Directories under `snapshots/`.
     pub snapshots: BTreeSet<String>,
+    /// Directories under `templates/`.
+    pub templates: BTreeSet<String>,
     /// Sandboxes that VMM processes say they are.
     pub machines: Vec<String>,
 }
 
 impl Daemon {
-    /// A daemon with the guest kit and the base image.
+    /// A daemon with the guest kit, the base image, and templates of it.
     pub async fn start() -> Self {
         Self::start_with(&[]).await
     }
@@ -54,6 +57,7 @@ impl Daemon {
     pub async fn start_with(args: &[&str]) -> Self {
         let mut daemon = Self::prepare();
         artifacts::install(&daemon.data_dir());
+        templates::seed(&daemon.data_dir()).await;
         daemon.serve(args).await;
         daemon
     }
@@ -105,6 +109,10 @@ impl Daemon {
         }
         if !args.contains(&"--accelerator") {
             arguments.extend(["--accelerator", "tcg"]);
+        }
+        // Clones in stock are machines that a test does not know of.
+        if !args.contains(&"--pool") {
+            arguments.extend(["--pool", "0"]);
         }
         arguments.extend(args);
         let mut command = cli::command(&self.data_dir(), &self.home(), &arguments);
@@ -247,6 +255,7 @@ impl Daemon {
         Inventory {
             sandboxes: names(&self.storage().join("sandboxes")),
             snapshots: names(&self.storage().join("snapshots")),
+            templates: names(&self.storage().join("templates")),
             machines,
         }
     }

@@ -16,5 +16,6 @@ pub mod fake_vmm;
 pub mod guest;
 pub mod http;
 pub mod stream;
+pub mod templates;
 pub mod wait;
 pub mod witness;

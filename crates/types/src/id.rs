@@ -93,6 +93,11 @@ id_type!(
     ImageId, "img_", "image id", 16
 );
 id_type!(
+    /// Names one template by the digest of what it was made of: two that would be alike have the
+    /// same.
+    TemplateId, "tpl_", "template id", 16
+);
+id_type!(
     /// Names one data directory, so that what a daemon made on a host can be told from what
     /// another made (invariant 5 of the design).
     DataDirId, "dat_", "data directory id", 16
@@ -101,6 +106,13 @@ id_type!(
     /// Names one API request in replies and in the log.
     RequestId, "req_", "request id", 16
 );
+
+impl TemplateId {
+    /// The id of a template made of what has this digest: its first 64 bits.
+    pub fn of_digest(digest: &[u8; 32]) -> Self {
+        Self(format!("{}{}", Self::PREFIX, hex(&digest[..8])))
+    }
+}
 
 /// Writes bytes as lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
@@ -116,12 +128,19 @@ pub fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod test {
-    use super::{SandboxId, UserId};
+    use super::{SandboxId, TemplateId, UserId};
 
     #[test]
     fn a_random_id_parses_as_itself() {
         let id = SandboxId::random();
         assert_eq!(id.as_str().parse::<SandboxId>().unwrap(), id);
+    }
+
+    #[test]
+    fn a_templates_id_parses_as_itself() {
+        let id = TemplateId::of_digest(&[0xfe; 32]);
+        assert_eq!(id.as_str(), "tpl_fefefefefefefefe");
+        assert_eq!(id.as_str().parse::<TemplateId>().unwrap(), id);
     }
 
     #[test]

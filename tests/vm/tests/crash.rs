@@ -4,15 +4,20 @@
 //! daemon must find nothing leaked, show nothing half-made as whole, and lose no memory.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bhatti_api::exec::ExecRequest;
 use bhatti_api::sandbox::{CreateSandbox, Sandbox, StartSandbox};
 use bhatti_api::snapshot::{CreateSnapshot, ResumeSnapshot, Snapshot};
+use bhatti_api::template::WarmImage;
 use bhatti_client::error::Error;
 use bhatti_lifecycle::plan::{PlanKind, Step};
 use bhatti_testing::daemon::Daemon;
+use bhatti_testing::wait::wait_for;
 
 const MOMENTS: [&str; 2] = ["before", "after"];
+/// Time for a clone to be made for later, on a host that does other things too.
+const STOCK_LIMIT: Duration = Duration::from_mins(1);
 
 /// All faults of a plan, as `--fault` takes them.
 fn points(plan: PlanKind) -> Vec<(Step, &'static str, String)> {
@@ -135,19 +140,29 @@ async fn check_no_leak(daemon: &Daemon, told: &str) {
 
 /// Starts the daemon with a fault, does `action`, and starts it again once the fault has ended it.
 async fn crash(daemon: &mut Daemon, fault: &str, action: impl AsyncFnOnce(&Daemon)) {
+    crash_with(daemon, fault, &[], action).await;
+}
+
+/// [`crash`] of a daemon with more arguments.
+async fn crash_with(
+    daemon: &mut Daemon,
+    fault: &str,
+    args: &[&str],
+    action: impl AsyncFnOnce(&Daemon),
+) {
     daemon.stop().await;
-    daemon.serve(&["--fault", fault]).await;
+    daemon.serve(&[&["--fault", fault], args].concat()).await;
     action(daemon).await;
     let status = daemon.ended().await;
     assert!(!status.success(), "{fault} did not strike");
     daemon.serve(&[]).await;
 }
 
-#[tokio::test]
-async fn a_create_that_is_cut_off_leaves_nothing_or_a_whole_sandbox() {
+/// Makes the sandbox `new` under every fault of a plan that makes one.
+async fn create_cut_off(plan: PlanKind, args: &[&str]) {
     let mut daemon = Daemon::start().await;
-    for (step, moment, fault) in points(PlanKind::Create) {
-        crash(&mut daemon, &fault, async |daemon| {
+    for (step, moment, fault) in points(plan) {
+        crash_with(&mut daemon, &fault, args, async |daemon| {
             let new = CreateSandbox {
                 name: Some("new".to_owned()),
                 memory_mb: Some(256),
@@ -161,7 +176,7 @@ async fn a_create_that_is_cut_off_leaves_nothing_or_a_whole_sandbox() {
         })
         .await;
         check_no_leak(&daemon, &fault).await;
-        if past(PlanKind::Create, Step::CommitHot, (step, moment)) {
+        if past(plan, Step::CommitHot, (step, moment)) {
             assert_eq!(names(&daemon).await, set(&["new"]), "{fault}");
             assert_eq!(sh(&daemon, "new", "hostname").await.trim(), "new");
             daemon
@@ -171,6 +186,106 @@ async fn a_create_that_is_cut_off_leaves_nothing_or_a_whole_sandbox() {
                 .expect("it is destroyed");
         } else {
             assert_eq!(names(&daemon).await, set(&[]), "{fault}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_create_by_a_boot_that_is_cut_off_leaves_nothing_or_a_whole_sandbox() {
+    create_cut_off(PlanKind::Create, &["--max-templates", "0"]).await;
+}
+
+#[tokio::test]
+async fn a_create_from_a_template_that_is_cut_off_leaves_nothing_or_a_whole_sandbox() {
+    create_cut_off(PlanKind::Clone, &[]).await;
+}
+
+/// Waits until a clone of 256 MB is in stock.
+async fn stocked(daemon: &Daemon) {
+    wait_for("a clone in stock", STOCK_LIMIT, async || {
+        let all = daemon.client().template_list().await;
+        let all = all.map_err(|error| format!("{error:?}"))?;
+        if all.iter().any(|template| template.pool > 0) {
+            Ok(())
+        } else {
+            Err(format!("{all:?}"))
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_clone_for_later_that_is_cut_off_or_taken_leaves_nothing_or_a_whole_sandbox() {
+    let mut daemon = Daemon::start().await;
+    for plan in [PlanKind::Stock, PlanKind::Take] {
+        for (step, moment, fault) in points(plan) {
+            crash_with(&mut daemon, &fault, &["--pool", "1"], async |daemon| {
+                let new = |name: &str| CreateSandbox {
+                    name: Some(name.to_owned()),
+                    memory_mb: Some(256),
+                    ..CreateSandbox::default()
+                };
+                // It asks for a clone for later, whose making may end the daemon before it has
+                // answered.
+                let client = daemon.client();
+                let first = client.sandbox_create(&new("first")).await;
+                if plan == PlanKind::Take {
+                    first.expect("a sandbox is created");
+                    stocked(daemon).await;
+                    let second = client.sandbox_create(&new("second")).await;
+                    second.expect_err("the daemon is gone");
+                }
+            })
+            .await;
+            check_no_leak(&daemon, &fault).await;
+            let whole = plan == PlanKind::Take && past(plan, Step::CommitHot, (step, moment));
+            let left: &[&str] = if whole {
+                &["first", "second"]
+            } else {
+                &["first"]
+            };
+            assert_eq!(names(&daemon).await, set(left), "{fault}");
+            for name in left {
+                assert_eq!(sh(&daemon, name, "hostname").await.trim(), *name);
+                let gone = daemon.client().sandbox_destroy(name).await;
+                gone.expect("it is destroyed");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_template_whose_making_is_cut_off_is_not_there_or_whole() {
+    let mut daemon = Daemon::start().await;
+    // Not one of those that the data directory was given.
+    let size = WarmImage {
+        memory_mb: Some(200),
+        ..WarmImage::default()
+    };
+    let given = daemon.inventory().await.templates;
+    for (step, moment, fault) in points(PlanKind::BuildTemplate) {
+        crash(&mut daemon, &fault, async |daemon| {
+            let made = daemon.client().image_warm("base", &size).await;
+            made.expect_err("the daemon is gone");
+        })
+        .await;
+        check_no_leak(&daemon, &fault).await;
+        let mut left = daemon.inventory().await.templates;
+        left.retain(|name| !given.contains(name));
+        let whole = past(PlanKind::BuildTemplate, Step::SealTemplate, (step, moment));
+        assert_eq!(left.len(), usize::from(whole), "{fault}: {left:?}");
+        if whole {
+            let new = CreateSandbox {
+                name: Some("new".to_owned()),
+                memory_mb: Some(200),
+                ..CreateSandbox::default()
+            };
+            let client = daemon.client();
+            client.sandbox_create(&new).await.expect("it is created");
+            assert_eq!(sh(&daemon, "new", "hostname").await.trim(), "new");
+            let list = client.template_list().await.expect("the list is given");
+            let used = list.iter().find(|template| template.uses == 1);
+            assert!(used.is_some_and(|template| left.contains(&template.id)));
         }
     }
 }

@@ -1,10 +1,14 @@
 //! `bhatti image`.
 
-use clap::Subcommand;
+use bhatti_api::template::WarmImage;
+use bhatti_types::name::ImageName;
+use clap::{Args, Subcommand};
 
 use crate::failure::Failure;
+use crate::progress::with_progress;
 use crate::run::Context;
 use crate::table::table;
+use crate::values;
 
 /// What to do with images.
 #[derive(Debug, Subcommand)]
@@ -12,13 +16,51 @@ pub(crate) enum ImageCommand {
     /// List images
     #[command(visible_alias = "ls")]
     List,
+    /// Make the template of a size of machine ahead, so that the first create is quick too
+    Warm(WarmArgs),
+}
+
+/// Flags of `bhatti image warm`.
+#[derive(Debug, Args)]
+pub(crate) struct WarmArgs {
+    /// The image
+    #[arg(value_parser = values::name::<ImageName>)]
+    image: ImageName,
+    /// vCPUs [default: 1]
+    #[arg(long, value_name = "COUNT", value_parser = values::cpus)]
+    cpus: Option<u64>,
+    /// Memory in MB [default: 1024]
+    #[arg(long, value_name = "MB", value_parser = values::memory)]
+    memory: Option<u64>,
+    /// Disk in MB [default: the image's own size]
+    #[arg(long, value_name = "MB", value_parser = values::disk)]
+    disk_size: Option<u64>,
 }
 
 /// Looks at images.
 pub(crate) async fn run(command: ImageCommand, context: &Context) -> Result<(), Failure> {
     match command {
         ImageCommand::List => list(context).await,
+        ImageCommand::Warm(args) => warm(args, context).await,
     }
+}
+
+async fn warm(args: WarmArgs, context: &Context) -> Result<(), Failure> {
+    let size = WarmImage {
+        cpus: args.cpus.map(|count| count as f64),
+        memory_mb: args.memory,
+        disk_size_mb: args.disk_size,
+    };
+    let client = context.client();
+    let work = client.image_warm(args.image.as_str(), &size);
+    let what = format!("booting a template of image {}", args.image);
+    let template = with_progress(&context.ui, what, work).await?;
+    context.ui.show(&template, || {
+        format!(
+            "template/{} ready ({}, {} vCPU, {} MB, {} MB disk)",
+            template.id, template.image, template.cpus, template.memory_mb, template.disk_size_mb
+        )
+    })
 }
 
 async fn list(context: &Context) -> Result<(), Failure> {

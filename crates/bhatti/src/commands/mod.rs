@@ -17,5 +17,6 @@ pub(crate) mod sleep;
 pub(crate) mod snapshot;
 pub(crate) mod start;
 pub(crate) mod stop;
+pub(crate) mod template;
 pub(crate) mod user;
 pub(crate) mod version;

@@ -22,7 +22,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::config::keys::{ACCELERATOR, LISTEN, LOG_LEVEL, QEMU, STORAGE};
+use crate::config::keys::{ACCELERATOR, LISTEN, LOG_LEVEL, MAX_TEMPLATES, POOL, QEMU, STORAGE};
 use crate::config::load::Flags;
 use crate::config::settings::{EngineChoice, Listen};
 use crate::failure::Failure;
@@ -54,6 +54,12 @@ pub(crate) struct ServeArgs {
     /// How much to log: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
+    /// Most started clones kept ready for each template in demand; 0 for none
+    #[arg(long, value_name = "COUNT")]
+    pool: Option<String>,
+    /// Most templates kept; with 0, every create boots
+    #[arg(long, value_name = "COUNT")]
+    max_templates: Option<String>,
     /// A fault to put into a workflow, for tests: PLAN:STEP:before|after:fail|abort
     #[arg(long, hide = true, value_name = "FAULT")]
     fault: Option<String>,
@@ -71,6 +77,8 @@ impl ServeArgs {
             (QEMU, &self.qemu),
             (STORAGE, &self.storage),
             (LOG_LEVEL, &self.log_level),
+            (POOL, &self.pool),
+            (MAX_TEMPLATES, &self.max_templates),
         ];
         flags
             .into_iter()
@@ -155,6 +163,8 @@ async fn serve_until(
     let config = EngineConfig {
         qemu: settings.qemu.clone(),
         accelerator: settings.accelerator,
+        pool: settings.pool.into(),
+        max_templates: settings.max_templates.into(),
         storage: StorageSettings {
             choice: settings.storage,
             reserve: settings

@@ -80,6 +80,10 @@ pub(crate) const STORAGE: &str = "storage";
 pub(crate) const DISK_RESERVE_MB: &str = "disk_reserve_mb";
 /// Name of the key of the log level.
 pub(crate) const LOG_LEVEL: &str = "log_level";
+/// Name of the key of the number of started clones kept for each template.
+pub(crate) const POOL: &str = "pool";
+/// Name of the key of the number of templates kept.
+pub(crate) const MAX_TEMPLATES: &str = "max_templates";
 
 /// Name of the key of the time until an idle sandbox is paused.
 pub(crate) const IDLE_PAUSE: &str = "idle_pause";
@@ -160,6 +164,24 @@ pub(crate) const KEYS: &[Key] = &[
             "whether users' requests are limited",
         )
     },
+    Key {
+        form: Form::Number,
+        ..Key::new(
+            POOL,
+            env::POOL,
+            "most started clones kept ready for each template in demand; 0 for none",
+        )
+    }
+    .flag("--pool"),
+    Key {
+        form: Form::Number,
+        ..Key::new(
+            MAX_TEMPLATES,
+            env::MAX_TEMPLATES,
+            "most templates kept; with 0, every create boots",
+        )
+    }
+    .flag("--max-templates"),
 ];
 
 /// The key of a name.

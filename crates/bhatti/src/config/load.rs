@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bhatti_client::endpoint::Endpoint;
 use bhatti_client::token::BearerToken;
+use bhatti_engine::config::{DEFAULT_MAX_TEMPLATES, DEFAULT_POOL};
 use figment::error::Kind;
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
@@ -13,7 +14,7 @@ use crate::config::environment::Environment;
 use crate::config::error::ConfigError;
 use crate::config::keys::{
     ACCELERATOR, API_URL, AUTH_TOKEN, DATA_DIR, ENGINE, Form, IDLE_COLD, IDLE_PAUSE, KEYS, Key,
-    LISTEN, LOG_LEVEL, QEMU, RATE_LIMIT, STORAGE, Shown, WAKE_LIMIT, key,
+    LISTEN, LOG_LEVEL, MAX_TEMPLATES, POOL, QEMU, RATE_LIMIT, STORAGE, Shown, WAKE_LIMIT, key,
 };
 use crate::config::settings::Settings;
 use crate::env;
@@ -153,6 +154,8 @@ fn defaults() -> Dict {
         (STORAGE.to_owned(), text("auto")),
         (LOG_LEVEL.to_owned(), text("info")),
         (RATE_LIMIT.to_owned(), Value::from(true)),
+        (POOL.to_owned(), Value::from(DEFAULT_POOL)),
+        (MAX_TEMPLATES.to_owned(), Value::from(DEFAULT_MAX_TEMPLATES)),
         (IDLE_PAUSE.to_owned(), text("30s")),
         (IDLE_COLD.to_owned(), text("30m")),
         (WAKE_LIMIT.to_owned(), text("1m")),

@@ -40,6 +40,10 @@ pub(crate) struct Settings {
     pub(crate) log_level: LogLevel,
     /// Whether users' requests are limited.
     pub(crate) rate_limit: bool,
+    /// Most started clones of one template.
+    pub(crate) pool: u16,
+    /// Most templates.
+    pub(crate) max_templates: u16,
     /// Until an idle sandbox is paused.
     pub(crate) idle_pause: IdleTime,
     /// Until a paused sandbox goes to disk.

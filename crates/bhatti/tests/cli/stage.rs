@@ -68,7 +68,11 @@ pub(crate) fn play(request: &Request, mut stream: Box<dyn Stream>) {
         ("POST", ["sandboxes", name_of, "checkpoint"]) => (201, snapshot(&name("?"), name_of)),
         ("GET", ["snapshots"]) => (200, json!([snapshot("pre", "dev")])),
         ("POST", ["snapshots", _, "resume"]) => (201, sandbox(&name("made-up"))),
-        ("DELETE", ["snapshots" | "users", _]) => (200, json!({"status": "deleted"})),
+        ("DELETE", ["snapshots" | "users" | "machine-templates", _]) => {
+            (200, json!({"status": "deleted"}))
+        }
+        ("POST", ["images", name, "warm"]) => (200, template(name, 0)),
+        ("GET", ["machine-templates"]) => (200, json!([template("base", 7), template("mine", 0)])),
         ("GET", ["images"]) => (
             200,
             json!([image("", "base"), image("usr_00000001", "mine")]),
@@ -170,6 +174,20 @@ fn image(user: &str, name: &str) -> Value {
         "id": "img_0123456789abcdef", "user_id": user, "name": name, "source": "recipe:base",
         "size_mb": 2048, "created_at": "2026-11-24T08:00:00.000Z",
     })
+}
+
+fn template(image: &str, uses: u64) -> Value {
+    let mut template = json!({
+        "id": "tpl_0123456789abcdef", "image": image, "cpus": 1.0, "memory_mb": 1024,
+        "disk_size_mb": 2048, "kit": "0123456789abcdef", "engine": "qemu", "accelerator": "tcg",
+        "uses": uses, "created_at": "2026-11-24T08:00:00.000Z", "disk_own_bytes": 68_000_000,
+        "disk_shared_bytes": 237_080_576,
+        "pool": uses.min(2),
+    });
+    if uses > 0 {
+        template["last_used_at"] = "2026-11-24T09:00:00.000Z".into();
+    }
+    template
 }
 
 fn user(name: &str) -> Value {

@@ -165,6 +165,8 @@ fn wrong_configurations_say_what_is_wrong_and_where() {
         under(Some("engine: vmware\n"), &[]),
         under(Some("accelerator: xen\n"), &[]),
         under(Some("rate_limit: sometimes\n"), &[]),
+        under(Some("pool: many\n"), &[]),
+        under(None, &[("BHATTI_MAX_TEMPLATES", "-1")]),
         under(Some("log_level: 5\n"), &[]),
         under(Some("auth_token: 123456\n"), &[]),
         under(Some("auth_token: \"a b\"\n"), &[]),

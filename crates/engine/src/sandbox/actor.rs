@@ -74,6 +74,11 @@ impl Actor {
         }
     }
 
+    /// What it works on, if it is not to be run after all.
+    pub(crate) fn into_work(self) -> Work {
+        self.work
+    }
+
     /// The way to this task. It ends by itself once nobody has one any more.
     pub(crate) fn take_handle(&mut self) -> Option<Handle> {
         self.handle.take()
@@ -115,9 +120,7 @@ impl Actor {
         made: oneshot::Sender<Result<SandboxView, Error>>,
         asked_in: Span,
     ) {
-        self.work.material = material;
-        let result = self.work.run(kind).instrument(asked_in).await;
-        self.work.material = Material::None;
+        let result = self.work.make(kind, material).instrument(asked_in).await;
         // In either case the caller may have gone away; the sandbox is there or not all the same.
         match result {
             Ok(()) => {
@@ -277,7 +280,8 @@ impl Actor {
                 Some(self.work.ctx.admission.room(memory, wait).await?)
             }
             PlanKind::Sleep => {
-                self.work.ctx.admit_disk(self.work.row.memory.bytes())?;
+                let memory = self.work.row.memory.bytes();
+                self.work.ctx.room_on_disk(memory).await?;
                 None
             }
             _ => None,
@@ -343,9 +347,7 @@ impl Actor {
         result?;
         match material {
             Material::Snapshot(snapshot) => Ok(*snapshot),
-            Material::None | Material::Image(_) => {
-                Err(Error::internal("the checkpoint was lost on the way"))
-            }
+            _ => Err(Error::internal("the checkpoint was lost on the way")),
         }
     }
 

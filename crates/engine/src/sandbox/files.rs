@@ -21,10 +21,6 @@ use crate::layout::file;
 static NO_REFLINK: Once = Once::new();
 
 impl Work {
-    fn dir(&self) -> PathBuf {
-        self.ctx.layout.sandbox(&self.row.id)
-    }
-
     pub(super) async fn make_directory(&mut self) -> Result<(), Error> {
         let dir = self.dir();
         blocking(move || {
@@ -45,8 +41,10 @@ impl Work {
     }
 
     pub(super) async fn clone_image_disk(&mut self) -> Result<(), Error> {
-        let Material::Image(image) = &self.material else {
-            return Err(Error::internal("the plan has no image"));
+        let image = match &self.material {
+            Material::Image(image) => image,
+            Material::Build(wanted) => &wanted.image,
+            _ => return Err(Error::internal("the plan has no image")),
         };
         let (from, to) = (image.disk.clone(), self.dir().join(machine_file::DISK));
         let len = self.row.disk.bytes();
@@ -70,10 +68,16 @@ impl Work {
 
     pub(super) async fn clone_snapshot_disk(&mut self) -> Result<(), Error> {
         let image = self.ctx.layout.snapshot(&self.snapshot()?.id);
-        self.check_sound(&image).await?;
+        self.clone_disk_of(&image).await
+    }
+
+    /// Makes the disk of a checkpoint's or template's, which is checked.
+    pub(super) async fn clone_disk_of(&mut self, image: &Path) -> Result<(), Error> {
+        self.check_sound(image).await?;
         let (from, to) = (image.join(file::DISK), self.dir().join(machine_file::DISK));
         let path = to.clone();
         let (root, dir) = (self.ctx.layout.root().to_owned(), self.dir());
+        let image = image.to_owned();
         blocking(move || {
             clone(&from, &to)?;
             bases::note_disk(&root, &dir, &image);
@@ -265,7 +269,7 @@ impl Work {
         remove_snapshot(&self.ctx, id).await
     }
 
-    fn manifest(&self, kind: ImageKind) -> Manifest {
+    pub(super) fn manifest(&self, kind: ImageKind) -> Manifest {
         Manifest {
             kind,
             sandbox: self.row.id.to_string(),
@@ -295,7 +299,7 @@ pub(crate) async fn remove_snapshot(
 }
 
 /// A flag for what is not broken off.
-fn never_cancelled() -> Arc<AtomicBool> {
+pub(super) fn never_cancelled() -> Arc<AtomicBool> {
     Arc::default()
 }
 
@@ -312,7 +316,7 @@ fn clone(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-async fn blocking(
+pub(super) async fn blocking(
     work: impl FnOnce() -> std::io::Result<()> + Send + 'static,
 ) -> Result<(), Error> {
     Context::blocking(work).await?.map_err(Error::internal)

@@ -7,6 +7,7 @@ pub(crate) mod handle;
 mod idling;
 pub(crate) mod leases;
 mod steps;
+mod template_steps;
 pub(crate) mod work;
 
 pub(crate) use files::remove_snapshot;

@@ -25,7 +25,7 @@ const BOOT_LIMIT: Duration = Duration::from_mins(3);
 /// Time for the agent of a running guest to take up a new conversation.
 const RESYNC_LIMIT: Duration = Duration::from_secs(30);
 /// Time for the agent to answer a call that does little.
-const CALL_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const CALL_LIMIT: Duration = Duration::from_secs(30);
 /// Time for the agent to set its clock. Nothing waits for it but the checkpoint.
 const CLOCK_LIMIT: Duration = Duration::from_secs(5);
 /// Time for the guest to write its file systems out before it goes to sleep. Not finishing is no
@@ -44,22 +44,28 @@ impl Work {
             Step::RemoveDirectory => self.remove_directory().await,
             Step::CloneImageDisk => self.clone_image_disk().await,
             Step::CloneSnapshotDisk => self.clone_snapshot_disk().await,
+            Step::CloneTemplateDisk => self.clone_template_disk().await,
             Step::EmptyMemory => self.empty_memory().await,
             Step::LinkSnapshotMemory => self.link_snapshot_memory().await,
             Step::LinkColdMemory => self.link_cold_memory().await,
+            Step::LinkTemplateMemory => self.link_template_memory().await,
             Step::Launch => self.launch(None).await,
             Step::LaunchSaved => {
                 let image = match &self.material {
                     Material::Snapshot(snapshot) => self.ctx.layout.snapshot(&snapshot.id),
-                    Material::None | Material::Image(_) => self.ctx.layout.cold(&self.row.id),
+                    Material::Template(lease) => lease.dir.clone(),
+                    _ => self.ctx.layout.cold(&self.row.id),
                 };
-                self.launch(Some(image.join(file::STATE))).await
+                let launched = self.launch(Some(image.join(file::STATE))).await;
+                self.note_broken(&launched);
+                launched
             }
             Step::KillMachine => self.kill_machine(plan).await,
             Step::Run => self.let_run(plan).await,
             Step::Pause => self.pause().await,
             Step::Greet => self.greet(plan).await,
             Step::Identify => self.identify(plan).await,
+            Step::PrepareGuest => self.prepare_guest().await,
             Step::Refresh => self.refresh().await,
             Step::AskTimers => {
                 self.ask_timers().await;
@@ -77,6 +83,10 @@ impl Work {
             Step::CopyCold => self.copy_cold().await,
             Step::SealSnapshot => self.seal_snapshot().await,
             Step::RemoveSnapshotDirectory => self.remove_snapshot_directory().await,
+            Step::MakeTemplateDirectory => self.make_template_directory().await,
+            Step::SaveTemplate => self.save_template().await,
+            Step::SealTemplate => self.seal_template().await,
+            Step::RemoveTemplateDirectory => self.remove_template_directory().await,
             Step::CommitHot => self.commit(State::Hot).await,
             Step::NoteHot => self.note(State::Hot).await,
             Step::NoteWarm => self.note(State::Warm).await,
@@ -105,15 +115,20 @@ impl Work {
             _ => self.ctx.accelerator(&kit).await?,
         };
         self.row.accelerator = Some(accelerator.as_str().to_owned());
+        // A template has no name: each of its clones gets one.
+        let command_line = match self.place {
+            Some(_) => Vec::new(),
+            None => vec![format!("bhatti.hostname={}", self.row.name)],
+        };
         let spec = MachineSpec {
             data_dir: self.ctx.data_dir.clone(),
             sandbox: self.row.id.clone(),
-            dir: self.ctx.layout.sandbox(&self.row.id),
+            dir: self.dir(),
             cpus: self.row.cpus,
             memory: self.row.memory,
             kernel: kit.kernel(),
             initrd: kit.initrd(),
-            command_line: vec![format!("bhatti.hostname={}", self.row.name)],
+            command_line,
             disk: true,
             nic: None,
             accelerator,
@@ -132,7 +147,7 @@ impl Work {
         if let Some(machine) = self.machine.clone() {
             machine.kill().await?;
         } else {
-            let dir = self.ctx.layout.sandbox(&self.row.id);
+            let dir = self.dir();
             if !dir.exists() {
                 return Ok(());
             }
@@ -204,7 +219,7 @@ impl Work {
     pub(crate) async fn greet(&mut self, plan: PlanKind) -> Result<(), Error> {
         self.link = None;
         let greeting = match plan {
-            PlanKind::Create | PlanKind::Boot => Greeting {
+            PlanKind::Create | PlanKind::Boot | PlanKind::BuildTemplate => Greeting {
                 resync: false,
                 limit: BOOT_LIMIT,
             },
@@ -236,7 +251,10 @@ impl Work {
     /// Tells the guest who it is (invariant 6): a copy gets its own name, machine id and
     /// randomness, and every guest the right clock.
     pub(super) async fn identify(&mut self, plan: PlanKind) -> Result<(), Error> {
-        let copy = matches!(plan, PlanKind::Create | PlanKind::Resume);
+        let copy = matches!(
+            plan,
+            PlanKind::Create | PlanKind::Clone | PlanKind::Take | PlanKind::Resume
+        );
         let mut random = [0u8; ENTROPY + 16];
         getrandom::fill(&mut random).map_err(Error::internal)?;
         let (entropy, machine_id) = random.split_at(ENTROPY);
@@ -388,7 +406,7 @@ impl Work {
             .ok_or_else(|| Error::internal("the sandbox has no machine"))
     }
 
-    fn link(&self) -> Result<&Link, Error> {
+    pub(super) fn link(&self) -> Result<&Link, Error> {
         self.link
             .as_ref()
             .ok_or_else(|| Error::internal("the sandbox has no agent link"))
@@ -397,7 +415,7 @@ impl Work {
     pub(super) fn snapshot(&self) -> Result<&bhatti_store::snapshot::SnapshotRow, Error> {
         match &self.material {
             Material::Snapshot(snapshot) => Ok(snapshot),
-            Material::None | Material::Image(_) => Err(no_snapshot()),
+            _ => Err(no_snapshot()),
         }
     }
 }
@@ -418,7 +436,7 @@ pub(super) async fn set_clock(link: &Link) {
 }
 
 /// The wall clock, in nanoseconds since 1970.
-fn unix_nanos() -> Result<u64, Error> {
+pub(super) fn unix_nanos() -> Result<u64, Error> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_err(Error::internal)?;

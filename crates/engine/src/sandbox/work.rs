@@ -1,5 +1,6 @@
 //! Runs plans: each step journalled, each failure unwound.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -23,13 +24,21 @@ use crate::clock;
 use crate::context::Context;
 use crate::error::Error;
 use crate::fault::Moment;
+use crate::templates::build::Wanted;
+use crate::templates::registry::TemplateLease;
 
 /// What a plan works with besides the sandbox itself.
 pub(crate) enum Material {
     /// Nothing.
     None,
-    /// The image a new sandbox is made from.
+    /// The image a new sandbox is made from, by booting it.
     Image(Box<Image>),
+    /// The image a new sandbox is made from, by its template if there is one to be had.
+    Wanted(Box<Wanted>),
+    /// The template a new sandbox, or a clone in stock, goes on from.
+    Template(Box<TemplateLease>),
+    /// What a template is made of.
+    Build(Box<Wanted>),
     /// The checkpoint a new sandbox goes on from, or that is being taken.
     Snapshot(Box<SnapshotRow>),
 }
@@ -41,6 +50,8 @@ pub(crate) struct Work {
     pub(crate) machine: Option<Arc<dyn Machine>>,
     pub(crate) link: Option<Link>,
     pub(crate) material: Material,
+    /// Where its files are, if it is the machine that a template is made of and no sandbox.
+    pub(crate) place: Option<PathBuf>,
     /// Who uses it.
     pub(crate) leases: Arc<Leases>,
     /// When the vCPUs were paused for a checkpoint, while they are.
@@ -78,6 +89,7 @@ impl Work {
             machine,
             link: None,
             material: Material::None,
+            place: None,
             leases: Leases::new(),
             paused_at: None,
             warm_since: is_warm.then(clock::now),
@@ -108,6 +120,47 @@ impl Work {
         State::from_shown(self.row.status, self.row.thermal)
     }
 
+    /// Where its files are.
+    pub(super) fn dir(&self) -> PathBuf {
+        let sandbox = || self.ctx.layout.sandbox(&self.row.id);
+        self.place.clone().unwrap_or_else(sandbox)
+    }
+
+    /// Makes a new sandbox by a plan; one of an image is made from its template if there is one to
+    /// be had, which may have to be made first.
+    pub(crate) async fn make(&mut self, kind: PlanKind, material: Material) -> Result<(), Error> {
+        let (kind, material) = match material {
+            Material::Wanted(wanted) => match self.ctx.template(&wanted).await {
+                Ok(Some(lease)) => (PlanKind::Clone, Material::Template(Box::new(lease))),
+                Ok(None) => (PlanKind::Create, Material::Image(Box::new(wanted.image))),
+                Err(error) => {
+                    self.never_begun(kind).await;
+                    return Err(error);
+                }
+            },
+            other => (kind, other),
+        };
+        self.material = material;
+        let result = self.run(kind).await;
+        self.material = Material::None;
+        result
+    }
+
+    /// Takes away a clone in stock. What goes wrong is left to the next start of the daemon.
+    pub(crate) async fn give_up(mut self) {
+        for step in PlanKind::Stock.unwind(self.state(), &[]) {
+            if let Err(error) = self.perform(PlanKind::Stock, step).await {
+                tracing::error!(
+                    clone = %self.row.id,
+                    step = step.as_str(),
+                    error = &error as &dyn std::error::Error,
+                    "a clone in stock was not taken away"
+                );
+                break;
+            }
+        }
+    }
+
     /// Runs a plan to its end, or unwinds it and gives the error that broke it.
     pub(crate) async fn run(&mut self, kind: PlanKind) -> Result<(), Error> {
         let span = tracing::info_span!("plan", kind = kind.as_str(), sandbox = %self.row.id);
@@ -120,7 +173,10 @@ impl Work {
         let (id, subject) = (op.clone(), self.row.id.to_string());
         let detail = match &self.material {
             Material::Snapshot(snapshot) => serde_json::json!({ "snapshot": snapshot.id }),
-            Material::None | Material::Image(_) => serde_json::json!({}),
+            Material::Template(lease) => serde_json::json!({ "template": lease.id }),
+            Material::None | Material::Image(_) | Material::Wanted(_) | Material::Build(_) => {
+                serde_json::json!({})
+            }
         };
         let opened = self
             .ctx
@@ -200,21 +256,28 @@ impl Work {
 
     /// Takes back the record that was made for a plan which then did not begin.
     async fn never_begun(&mut self, kind: PlanKind) {
-        let step = match kind {
-            PlanKind::Create | PlanKind::Resume => Step::Forget,
-            PlanKind::Checkpoint | PlanKind::CheckpointCold => Step::ForgetSnapshot,
-            PlanKind::Boot
+        let steps: &[Step] = match kind {
+            PlanKind::Create | PlanKind::Clone | PlanKind::Resume => &[Step::Forget],
+            PlanKind::Take => &[Step::KillMachine, Step::Forget, Step::RemoveDirectory],
+            PlanKind::Checkpoint | PlanKind::CheckpointCold => &[Step::ForgetSnapshot],
+            PlanKind::Stock
+            | PlanKind::BuildTemplate
+            | PlanKind::Boot
             | PlanKind::Wake
             | PlanKind::Thaw
             | PlanKind::Cool
             | PlanKind::Sleep
-            | PlanKind::Destroy => return,
+            | PlanKind::Destroy => &[],
         };
-        if let Err(error) = self.perform(kind, step).await {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "a record was left"
-            );
+        for step in steps {
+            if let Err(error) = self.perform(kind, *step).await {
+                tracing::error!(
+                    step = step.as_str(),
+                    error = &error as &dyn std::error::Error,
+                    "a record was left"
+                );
+                break;
+            }
         }
     }
 

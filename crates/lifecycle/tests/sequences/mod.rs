@@ -33,6 +33,8 @@ enum Fate {
 enum Event {
     /// A sandbox is made, if there is none: of a checkpoint, if there is one and it is wanted.
     Make(bool, Fate),
+    /// A sandbox is made from a template, if there is none: by taking a clone in stock, or not.
+    Fork(bool, Fate),
     Ask(Request, Fate),
     /// The checkpoint is deleted; the daemon may be killed after its record.
     Delete(bool),
@@ -72,6 +74,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => (any::<bool>(), fate()).prop_map(|(resume, fate)| Event::Make(resume, fate)),
         14 => (select(REQUESTS.as_slice()), fate())
             .prop_map(|(request, fate)| Event::Ask(request, fate)),
+        2 => (any::<bool>(), fate()).prop_map(|(taken, fate)| Event::Fork(taken, fate)),
         1 => any::<bool>().prop_map(Event::Delete),
         1 => Just(Event::Dies),
         1 => Just(Event::Restart),
@@ -150,13 +153,18 @@ fn carry_out(world: &mut World, kind: PlanKind, fate: Fate) {
 /// The state in which a plan that went well leaves its sandbox.
 fn after(kind: PlanKind, before: State) -> Option<State> {
     match kind {
-        PlanKind::Create | PlanKind::Resume | PlanKind::Boot | PlanKind::Wake | PlanKind::Thaw => {
-            Some(State::Hot)
-        }
+        PlanKind::Create
+        | PlanKind::Clone
+        | PlanKind::Take
+        | PlanKind::Resume
+        | PlanKind::Boot
+        | PlanKind::Wake
+        | PlanKind::Thaw => Some(State::Hot),
         PlanKind::Cool => Some(State::Warm),
         PlanKind::Sleep => Some(State::Cold),
         PlanKind::Checkpoint | PlanKind::CheckpointCold => Some(before),
-        PlanKind::Destroy => None,
+        // The last two are no sandbox's.
+        PlanKind::Destroy | PlanKind::Stock | PlanKind::BuildTemplate => None,
     }
 }
 
@@ -192,6 +200,27 @@ fn make(world: &mut World, resume: bool, fate: Fate) {
     } else {
         PlanKind::Create
     };
+    carry_out_new(world, kind, fate);
+}
+
+fn fork(world: &mut World, taken: bool, fate: Fate) {
+    if world.record.is_some() {
+        return;
+    }
+    if !taken {
+        world.record = Some(State::Creating);
+        return carry_out_new(world, PlanKind::Clone, fate);
+    }
+    for step in PlanKind::Stock.steps() {
+        world.apply(*step);
+    }
+    // That a vCPU of the clone has run says nothing about a cold image: there is none.
+    world.moved_on = false;
+    world.record = Some(State::Creating);
+    carry_out_new(world, PlanKind::Take, fate);
+}
+
+fn carry_out_new(world: &mut World, kind: PlanKind, fate: Fate) {
     carry_out(world, kind, fate);
     if matches!(fate, Fate::Fails(..)) {
         assert_eq!(world.record, None, "a failed {kind:?} leaves nothing");
@@ -201,6 +230,7 @@ fn make(world: &mut World, resume: bool, fate: Fate) {
 fn happen(world: &mut World, event: Event) {
     match event {
         Event::Make(resume, fate) => make(world, resume, fate),
+        Event::Fork(taken, fate) => fork(world, taken, fate),
         Event::Ask(request, fate) => ask(world, request, fate),
         Event::Delete(killed) => {
             world.snapshot_record = None;
@@ -230,7 +260,7 @@ fn loses_memory(event: Event) -> bool {
         Event::Ask(request, _) => {
             matches!(request, Request::Start { force: true } | Request::Destroy)
         }
-        Event::Make(..) | Event::Delete(_) | Event::Restart => false,
+        Event::Make(..) | Event::Fork(..) | Event::Delete(_) | Event::Restart => false,
     }
 }
 

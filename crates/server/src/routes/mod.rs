@@ -6,6 +6,7 @@ mod images;
 mod sandboxes;
 mod snapshots;
 mod table;
+mod templates;
 mod users;
 
 pub(crate) use table::handler;

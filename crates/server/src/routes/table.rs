@@ -5,7 +5,7 @@ use axum::routing::{MethodRouter, delete, get, patch, post};
 use bhatti_api::routes::{Method, Operation};
 
 use crate::app::App;
-use crate::routes::{exec, host, images, sandboxes, snapshots, users};
+use crate::routes::{exec, host, images, sandboxes, snapshots, templates, users};
 
 /// The handler of a row of the table of routes.
 pub(crate) fn handler(method: Method, operation: Operation) -> MethodRouter<App> {
@@ -29,6 +29,9 @@ pub(crate) fn handler(method: Method, operation: Operation) -> MethodRouter<App>
         Operation::SnapshotResume => on(method, snapshots::resume),
         Operation::ImageList => on(method, images::list),
         Operation::ImageGet => on(method, images::show),
+        Operation::ImageWarm => on(method, templates::warm),
+        Operation::TemplateList => on(method, templates::list),
+        Operation::TemplateDelete => on(method, templates::remove),
         Operation::UserList => on(method, users::list),
         Operation::UserCreate => on(method, users::create),
         Operation::UserGet => on(method, users::show),
