@@ -21,12 +21,12 @@ use proptest::test_runner::{Config, TestCaseError};
 use bhatti_engine::fault::Moment;
 use bhatti_testing::fake_vmm::fault::{Act, Call};
 
-use crate::op::{Break, Name, Op, Request};
+use crate::op::{Break, Name, Op, Request, Setup};
 use crate::world::World;
 
 /// Does it all, and tells the story if something is wrong.
-fn run(ops: &[Op]) -> Result<(), String> {
-    let mut world = World::new()?;
+fn run(setup: Setup, ops: &[Op]) -> Result<(), String> {
+    let mut world = World::new(setup)?;
     let done = ops
         .iter()
         .try_for_each(|op| world.apply(*op))
@@ -46,21 +46,21 @@ proptest::proptest! {
     fn whatever_is_asked_and_whatever_breaks_nothing_acknowledged_is_lost(
         case in op::case(40)
     ) {
-        run(&case.0).map_err(TestCaseError::fail)?;
+        run(case.0, &case.1).map_err(TestCaseError::fail)?;
     }
 }
 
 /// Cases that once went wrong.
 mod before {
-    use super::{Act, Break, Call, Moment, Name, Op, Request, run};
+    use super::{Act, Break, Call, Moment, Name, Op, Request, Setup, run};
     use crate::op::{After, Snap};
 
     const A: Name = Name::A;
 
+    #[track_caller]
     fn goes_well(ops: &[Op]) {
-        if let Err(story) = run(ops) {
-            panic!("{story}");
-        }
+        let story = run(Setup::PLAIN, ops).err();
+        assert!(story.is_none(), "{}", story.unwrap_or_default());
     }
 
     #[test]

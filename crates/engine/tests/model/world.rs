@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bhatti_engine::engine::Engine;
@@ -13,6 +13,7 @@ use bhatti_engine::layout::{Layout, file};
 use bhatti_engine::request::Caller;
 use bhatti_lifecycle::state::State;
 use bhatti_store::store::Store;
+use bhatti_testing::fake_vmm::fault::Act;
 use bhatti_testing::fake_vmm::host::FakeHost;
 use bhatti_testing::fake_vmm::stage;
 use bhatti_types::id::SandboxId;
@@ -24,17 +25,21 @@ use crate::daemon::{Answer, Daemon, ask};
 use crate::expect::{self, Before};
 use crate::found::{Found, Left, state};
 use crate::known::Known;
-use crate::op::{After, Break, Name, Op, Request, Snap};
+use crate::op::{After, Break, Name, Op, Request, Setup, Snap};
 use crate::steps::{Effect, StepFaults};
 
 /// When the next request comes to a sandbox that was paused under another: later than every limit
 /// of the engine.
 const NEXT_REQUEST: Duration = Duration::from_mins(10);
 
+/// Longer than a call that breaks may take.
+const BROKEN_CALL: Duration = Duration::from_mins(1);
+
 /// What went wrong, in words; the case has failed.
 pub(crate) type Wrong = String;
 
 pub(crate) struct World {
+    setup: Setup,
     layout: Layout,
     host: FakeHost,
     steps: Arc<StepFaults>,
@@ -56,24 +61,17 @@ pub(crate) struct World {
 
 impl World {
     /// A host with a daemon that has a guest kit and an image, and nothing else.
-    pub(crate) fn new() -> Result<Self, Wrong> {
+    pub(crate) fn new(setup: Setup) -> Result<Self, Wrong> {
         let dir = directory();
         stage::install(dir.path());
         let (host, steps) = (FakeHost::default(), Arc::<StepFaults>::default());
-        let daemon = start(dir.path(), &host, &steps)?;
+        let daemon = start(dir.path(), setup, &host, &steps)?;
         let layout = Layout::new(dir.path().to_owned());
         let store = Store::open(&layout.database()).expect("the database opens");
-        let records = store.clone();
-        host.before_run(move |id| match records.sandbox_get(id) {
-            Ok(Some(row)) => match state(&row) {
-                // A machine that is there goes on from its own memory.
-                State::Creating | State::Hot | State::Warm | State::Failed => None,
-                other => Some(format!("its record says {other:?}")),
-            },
-            Ok(None) => Some("it has no record".to_owned()),
-            Err(error) => Some(expect::chain(&error)),
-        });
+        let (records, seen) = (store.clone(), Mutex::new(BTreeSet::new()));
+        host.before_run(move |id| may_run(&records, &seen, id));
         Ok(Self {
+            setup,
             layout,
             host,
             steps,
@@ -99,11 +97,11 @@ impl World {
             Op::Killed(one, two, point) => self.ask_and_kill(one, two, point),
             Op::KilledIdle => {
                 self.daemon().kill();
-                self.begin_again(Batch::default())
+                self.begin_again(&Batch::default())
             }
             Op::Restart => {
                 self.daemon().close(&self.host.clone())?;
-                self.begin_again(Batch::default())
+                self.begin_again(&Batch::default())
             }
             Op::BrokenRestart(broken) => self.restart_broken(broken),
             Op::LosePower => {
@@ -111,14 +109,14 @@ impl World {
                 // The daemon goes with its host and sees nothing of it.
                 daemon.kill();
                 self.host.lose_power();
-                self.begin_again(Batch::default())
+                self.begin_again(&Batch::default())
             }
             Op::GoDown => {
                 self.sleep_all(true)?;
                 let daemon = self.daemon();
                 daemon.kill();
                 self.host.lose_power();
-                self.begin_again(Batch::default())
+                self.begin_again(&Batch::default())
             }
             Op::SleepAll => self.sleep_all(false),
             Op::Damage(name) => {
@@ -131,7 +129,7 @@ impl World {
                         flip(&self.layout.cold(&row.id).join(file::MEMORY));
                     }
                 }
-                self.begin_again(Batch::default())
+                self.begin_again(&Batch::default())
             }
             Op::End(name) => {
                 if let Some(guest) = self.known.guests.get(&name) {
@@ -210,7 +208,19 @@ impl World {
         let outcomes = RefCell::new(numbers.iter().map(|_| None).collect());
         let daemon = self.daemon.as_ref().expect("a daemon runs");
         let done = daemon.run(&self.host, async |engine, caller| {
-            requests(engine, caller, &self.steps, &numbers, two, &outcomes).await;
+            Box::pin(requests(
+                engine,
+                caller,
+                &self.steps,
+                &numbers,
+                two,
+                &outcomes,
+            ))
+            .await;
+            if let Some(Break::Vmm(_, _, Act::TimeOut | Act::Hang)) = broken {
+                // It may be the stock that it has met.
+                tokio::time::sleep(BROKEN_CALL).await;
+            }
         });
         let broke = self.cleared(broken);
         batch.done(outcomes.into_inner());
@@ -232,7 +242,15 @@ impl World {
         let outcomes = RefCell::new(numbers.iter().map(|_| None).collect());
         let daemon = self.daemon();
         let done = daemon.run_until_killed(&self.host, &self.steps, async |engine, caller| {
-            requests(engine, caller, &self.steps, &numbers, two, &outcomes).await;
+            Box::pin(requests(
+                engine,
+                caller,
+                &self.steps,
+                &numbers,
+                two,
+                &outcomes,
+            ))
+            .await;
         });
         daemon.kill();
         self.host.faults().clear();
@@ -243,13 +261,13 @@ impl World {
         batch.broken = true;
         self.tell(&batch);
         done?;
-        self.begin_again(batch)
+        self.begin_again(&batch)
     }
 
     fn restart_broken(&mut self, broken: Break) -> Result<(), Wrong> {
         self.daemon().kill();
         self.plan(broken, Effect::Fail);
-        let started = start(self.layout.root(), &self.host, &self.steps);
+        let started = start(self.layout.root(), self.setup, &self.host, &self.steps);
         let broke = self.cleared(Some(broken));
         match started {
             Ok(daemon) => {
@@ -260,17 +278,22 @@ impl World {
             Err(wrong) if !broke => Err(wrong),
             Err(wrong) => {
                 self.story.push(format!("    it does not start: {wrong}"));
-                self.begin_again(Batch::default())
+                self.begin_again(&Batch::default())
             }
         }
     }
 
     /// Starts a daemon after one has ended: it leaves nothing half done, whatever was.
-    fn begin_again(&mut self, batch: Batch) -> Result<(), Wrong> {
-        self.daemon = Some(start(self.layout.root(), &self.host, &self.steps)?);
+    fn begin_again(&mut self, batch: &Batch) -> Result<(), Wrong> {
+        self.daemon = Some(start(
+            self.layout.root(),
+            self.setup,
+            &self.host,
+            &self.steps,
+        )?);
         self.left = Left::default();
         self.settle()?;
-        self.conclude(&batch)
+        self.conclude(batch)
     }
 
     fn settle(&self) -> Result<(), Wrong> {
@@ -335,7 +358,7 @@ impl World {
         let deaths = self.host.deaths();
         batch.leaves(&found, &deaths)?;
         batch.take_in(&mut self.known, &found, &deaths, self.left)?;
-        found.agrees(&self.layout, self.left)?;
+        found.agrees(&self.layout, self.left, self.setup.stock)?;
         self.shown_agrees(&found)?;
         match self.host.violations().first() {
             Some(violation) => Err(violation.clone()),
@@ -488,6 +511,25 @@ async fn requests(
     }
 }
 
+/// What is wrong with letting the vCPUs of a sandbox run, by its record.
+fn may_run(records: &Store, seen: &Mutex<BTreeSet<SandboxId>>, id: &SandboxId) -> Option<String> {
+    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    match records.sandbox_get(id) {
+        Ok(Some(row)) => {
+            seen.insert(id.clone());
+            match state(&row) {
+                // A machine that is there goes on from its own memory.
+                State::Creating | State::Hot | State::Warm | State::Failed => None,
+                other => Some(format!("its record says {other:?}")),
+            }
+        }
+        // What a template or a clone in stock is made of.
+        Ok(None) if !seen.contains(id) => None,
+        Ok(None) => Some("its record is gone".to_owned()),
+        Err(error) => Some(expect::chain(&error)),
+    }
+}
+
 /// Flips a bit at the beginning of a file, and of no other link to it.
 fn flip(path: &Path) {
     let aside = path.with_extension("flipped");
@@ -507,8 +549,13 @@ fn flip(path: &Path) {
     flip().expect("the file can be changed");
 }
 
-fn start(dir: &Path, host: &FakeHost, steps: &Arc<StepFaults>) -> Result<Daemon, Wrong> {
-    Daemon::start(dir, host, steps).map_err(|error| expect::chain(&error))
+fn start(
+    dir: &Path,
+    setup: Setup,
+    host: &FakeHost,
+    steps: &Arc<StepFaults>,
+) -> Result<Daemon, Wrong> {
+    Daemon::start(dir, setup, host, steps).map_err(|error| expect::chain(&error))
 }
 
 /// In memory where that can be: nothing here is about disks that are slow.
