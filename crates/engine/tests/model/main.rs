@@ -11,8 +11,10 @@ mod batch;
 mod daemon;
 mod expect;
 mod found;
+mod ground;
 mod known;
 mod op;
+mod requests;
 mod steps;
 mod world;
 

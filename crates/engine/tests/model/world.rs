@@ -2,15 +2,11 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bhatti_engine::engine::Engine;
-use bhatti_engine::error::Error;
 use bhatti_engine::layout::{Layout, file};
-use bhatti_engine::request::Caller;
 use bhatti_lifecycle::state::State;
 use bhatti_store::store::Store;
 use bhatti_testing::fake_vmm::fault::Act;
@@ -21,16 +17,14 @@ use bhatti_types::labels::Labels;
 use bhatti_types::state::Status;
 
 use crate::batch::Batch;
-use crate::daemon::{Answer, Daemon, ask};
+use crate::daemon::Daemon;
 use crate::expect::{self, Before};
 use crate::found::{Found, Left, state};
+use crate::ground::{directory, flip, may_run};
 use crate::known::Known;
 use crate::op::{After, Break, Name, Op, Request, Setup, Snap};
+use crate::requests::requests;
 use crate::steps::{Effect, StepFaults};
-
-/// When the next request comes to a sandbox that was paused under another: later than every limit
-/// of the engine.
-const NEXT_REQUEST: Duration = Duration::from_mins(10);
 
 /// Longer than a call that breaks may take.
 const BROKEN_CALL: Duration = Duration::from_mins(1);
@@ -461,94 +455,6 @@ impl World {
     }
 }
 
-/// Makes the requests of a batch; the second one begins when it is to.
-async fn requests(
-    engine: &Engine,
-    caller: &Caller,
-    steps: &StepFaults,
-    numbers: &[(Request, u64)],
-    two: Option<After>,
-    outcomes: &RefCell<Vec<Option<Result<Answer, Error>>>>,
-) {
-    let (first_ended, ended) = tokio::sync::oneshot::channel::<()>();
-    let one = async {
-        let (request, number) = numbers[0];
-        let outcome = ask(engine, caller, request, number).await;
-        outcomes.borrow_mut()[0] = Some(outcome);
-        drop(first_ended);
-    };
-    let other = async {
-        if let (Some(After(begun, _)), Some((request, number))) = (two, numbers.get(1).copied()) {
-            tokio::select! {
-                () = steps.begun(begun) => {}
-                _ = ended => {}
-            }
-            let outcome = ask(engine, caller, request, number).await;
-            outcomes.borrow_mut()[1] = Some(outcome);
-        }
-    };
-    let paused = numbers.iter().find_map(|(request, _)| match request {
-        Request::Pause(name) => Some(name),
-        _ => None,
-    });
-    // A command that runs stands still with its machine, until the next request.
-    let next = async {
-        tokio::time::sleep(NEXT_REQUEST).await;
-        if let Some(name) = paused {
-            // What comes of it is seen by the others.
-            let _ = engine
-                .sandbox_start(caller, name.as_str(), false, None)
-                .await;
-        }
-        std::future::pending::<()>().await;
-    };
-    let both = async {
-        tokio::join!(one, other);
-    };
-    tokio::select! {
-        () = both => {}
-        () = next => {}
-    }
-}
-
-/// What is wrong with letting the vCPUs of a sandbox run, by its record.
-fn may_run(records: &Store, seen: &Mutex<BTreeSet<SandboxId>>, id: &SandboxId) -> Option<String> {
-    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-    match records.sandbox_get(id) {
-        Ok(Some(row)) => {
-            seen.insert(id.clone());
-            match state(&row) {
-                // A machine that is there goes on from its own memory.
-                State::Creating | State::Hot | State::Warm | State::Failed => None,
-                other => Some(format!("its record says {other:?}")),
-            }
-        }
-        // What a template or a clone in stock is made of.
-        Ok(None) if !seen.contains(id) => None,
-        Ok(None) => Some("its record is gone".to_owned()),
-        Err(error) => Some(expect::chain(&error)),
-    }
-}
-
-/// Flips a bit at the beginning of a file, and of no other link to it.
-fn flip(path: &Path) {
-    let aside = path.with_extension("flipped");
-    let flip = || {
-        bhatti_host::files::clone_file(path, &aside)?;
-        let options = fs_err::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&aside);
-        let file = options?;
-        let mut byte = [0];
-        file.file().read_exact_at(&mut byte, 1)?;
-        byte[0] ^= 4;
-        file.file().write_all_at(&byte, 1)?;
-        fs_err::rename(&aside, path)
-    };
-    flip().expect("the file can be changed");
-}
-
 fn start(
     dir: &Path,
     setup: Setup,
@@ -556,13 +462,4 @@ fn start(
     steps: &Arc<StepFaults>,
 ) -> Result<Daemon, Wrong> {
     Daemon::start(dir, setup, host, steps).map_err(|error| expect::chain(&error))
-}
-
-/// In memory where that can be: nothing here is about disks that are slow.
-fn directory() -> tempfile::TempDir {
-    let memory = Path::new("/dev/shm");
-    let mut builder = tempfile::Builder::new();
-    let builder = builder.prefix("bhatti-model-");
-    let made = builder.tempdir_in(memory).or_else(|_| builder.tempdir());
-    made.expect("a temporary directory can be made")
 }
