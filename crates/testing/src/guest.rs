@@ -198,6 +198,17 @@ impl Guest {
     }
 }
 
+/// What is shown of a sandbox whenever one looks, and however: without how idle it is and what it
+/// takes on disk.
+pub fn lasting(view: Sandbox) -> Sandbox {
+    Sandbox {
+        idle: None,
+        disk_own_bytes: None,
+        disk_shared_bytes: None,
+        ..view
+    }
+}
+
 /// A command to be run by root, with a time limit.
 pub fn as_root(cmd: &[&str]) -> ExecRequest {
     ExecRequest {

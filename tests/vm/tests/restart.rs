@@ -9,7 +9,7 @@ use bhatti_client::exec::ExecStep;
 use bhatti_host::process::{self, ProcessId};
 use bhatti_testing::counting;
 use bhatti_testing::daemon::Daemon;
-use bhatti_testing::guest::{Guest, as_root};
+use bhatti_testing::guest::{Guest, as_root, lasting};
 use bhatti_testing::wait::wait_for;
 use bhatti_testing::witness;
 use rustix::process::{Pid, Signal, kill_process};
@@ -65,7 +65,7 @@ async fn machines_and_what_runs_in_them_live_on_without_a_daemon() {
         .await
         .expect("it resumes");
     let mut copy_last = witness::ask(&copy).await;
-    let before = (dev.view().await, copy.view().await);
+    let before = (lasting(dev.view().await), lasting(copy.view().await));
     let boot_id = dev.boot_id().await;
     let running = machines(&daemon).await;
     assert_eq!(running.len(), 2);
@@ -89,7 +89,7 @@ async fn machines_and_what_runs_in_them_live_on_without_a_daemon() {
         daemon.serve(&[]).await;
         assert_eq!(machines(&daemon).await, running, "killed: {killed}");
         assert_eq!(
-            (dev.view().await, copy.view().await),
+            (lasting(dev.view().await), lasting(copy.view().await)),
             before,
             "killed: {killed}"
         );

@@ -72,7 +72,7 @@ impl Work {
         self.check_sound(image).await?;
         let (from, to) = (image.join(file::DISK), self.dir().join(machine_file::DISK));
         let path = to.clone();
-        let (root, dir) = (self.ctx.layout.root().to_owned(), self.dir());
+        let (root, dir) = (self.ctx.layout.storage().to_owned(), self.dir());
         let image = image.to_owned();
         blocking(move || {
             clone(&from, &to)?;
@@ -279,7 +279,7 @@ impl Work {
         );
         let manifest = self.manifest(ImageKind::Checkpoint);
         let dir = whole.clone();
-        let (root, sandbox) = (self.ctx.layout.root().to_owned(), self.dir());
+        let (root, sandbox) = (self.ctx.layout.storage().to_owned(), self.dir());
         // What was copied: the cold image, or what the machine maps with its pages over it.
         let memory = if self.state() == State::Cold {
             self.ctx.layout.cold(&self.row.id).join(file::MEMORY)

@@ -339,6 +339,9 @@ impl Work {
         index: usize,
         step: Step,
     ) -> Result<(), Error> {
+        // A new flag: the last sleep may have been broken off.
+        let cancel = Arc::new(AtomicBool::new(false));
+        self.cancel = cancel.clone();
         // The image holds from the commit on. Waking from it is no matter of waiting for a disk.
         let holds = matches!(step, Step::CommitCold | Step::KillMachine);
         if holds || self.ctx.is_going_down() {
@@ -350,8 +353,6 @@ impl Work {
             return Err(Error::Woken);
         }
         let mut went_on = false;
-        let cancel = Arc::new(AtomicBool::new(false));
-        self.cancel = cancel.clone();
         {
             let taking = self.take(op, PlanKind::Sleep, index, step);
             tokio::pin!(taking);

@@ -20,6 +20,8 @@ pub(crate) struct Found {
     processes: Vec<Seen>,
     sandbox_directories: BTreeSet<String>,
     snapshot_directories: BTreeSet<String>,
+    /// Directories of templates.
+    templates: BTreeSet<String>,
 }
 
 /// What broke since the last start of a daemon, and so may be left to the next one.
@@ -67,6 +69,7 @@ impl Found {
             processes: host.processes(),
             sandbox_directories: names(&layout.sandboxes()),
             snapshot_directories: names(&layout.snapshots()),
+            templates: names(&layout.templates()),
         }
     }
 
@@ -90,8 +93,9 @@ impl Found {
         self.processes.iter().find(|seen| seen.sandbox == row.id)
     }
 
-    /// Whether records, processes and directories agree, but for what may be left.
-    pub(crate) fn agrees(&self, layout: &Layout, left: Left) -> Result<(), String> {
+    /// Whether records, processes and directories agree, but for what may be left. So many clones
+    /// may be in stock, which have no record.
+    pub(crate) fn agrees(&self, layout: &Layout, left: Left, stock: usize) -> Result<(), String> {
         for row in &self.rows {
             self.machine_agrees(row, left)
                 .map_err(|wrong| format!("{} ({:?}): {wrong}", row.name, state(row)))?;
@@ -103,15 +107,26 @@ impl Found {
         for row in &self.rows {
             expected.insert(row.id.to_string(), state(row));
         }
+        let mut in_stock = BTreeSet::new();
         for seen in &self.processes {
-            if !expected.contains_key(seen.sandbox.as_str()) && !left.processes {
+            let id = seen.sandbox.as_str();
+            if expected.contains_key(id) || left.processes {
+                continue;
+            }
+            in_stock.insert(id.to_owned());
+            if seen.running || in_stock.len() > stock {
                 return Err(format!("a process is nobody's: {seen:?}"));
             }
         }
         for dir in &self.sandbox_directories {
-            if !expected.contains_key(dir) {
+            if !expected.contains_key(dir) && !in_stock.contains(dir) && !left.processes {
                 return Err(format!("a directory is nobody's: sandboxes/{dir}"));
             }
+        }
+        if let Some(half) = self.templates.iter().find(|name| name.starts_with('.'))
+            && !left.processes
+        {
+            return Err(format!("half a template is left: {half}"));
         }
         for (id, state) in &expected {
             let half = matches!(state, State::Creating | State::Destroying);
@@ -183,7 +198,13 @@ impl Found {
             })
             .collect();
         let snapshots: Vec<&str> = self.snapshots.iter().map(|row| row.name.as_str()).collect();
-        format!("{} | {}", rows.join(" "), snapshots.join(" "))
+        format!(
+            "{} | {} | {} templates, {} machines",
+            rows.join(" "),
+            snapshots.join(" "),
+            self.templates.len(),
+            self.processes.len()
+        )
     }
 }
 

@@ -4,6 +4,7 @@ use bhatti_api::image::Image;
 use bhatti_api::sandbox::{Sandbox, StatusBody};
 use bhatti_api::snapshot::Snapshot;
 use bhatti_testing::daemon::Daemon;
+use bhatti_testing::guest::lasting;
 use serde_json::Value;
 
 use crate::commands::{json, quiet, refused};
@@ -115,12 +116,12 @@ async fn shown(daemon: &Daemon) {
         let created: Result<jiff::Timestamp, _> = sandbox.created_at.parse();
         assert!(created.is_ok(), "{sandbox:?}");
         assert_eq!(
-            &json::<Sandbox>(daemon, &["inspect", &sandbox.name]).await,
-            sandbox
+            lasting(json::<Sandbox>(daemon, &["inspect", &sandbox.name]).await),
+            lasting(sandbox.clone())
         );
         assert_eq!(
-            &json::<Sandbox>(daemon, &["inspect", &sandbox.id]).await,
-            sandbox
+            lasting(json::<Sandbox>(daemon, &["inspect", &sandbox.id]).await),
+            lasting(sandbox.clone())
         );
     }
     assert_eq!(
@@ -160,7 +161,7 @@ async fn shown(daemon: &Daemon) {
         .collect();
     assert_eq!(
         rows[0],
-        ["NAME", "SANDBOX", "MEMORY", "ON", "DISK", "CREATED"]
+        ["NAME", "SANDBOX", "MEMORY", "OWN", "SHARED", "CREATED"]
     );
     assert_eq!(rows[1][..4], ["pre", "dev", "1024", "MB"]);
     assert_eq!(rows.len(), 2);
@@ -200,18 +201,18 @@ async fn shown(daemon: &Daemon) {
 
 /// What is asked for twice is done once.
 async fn again(daemon: &Daemon) {
-    let dev: Sandbox = json(daemon, &["inspect", "dev"]).await;
+    let dev: Sandbox = lasting(json(daemon, &["inspect", "dev"]).await);
     let told = quiet(daemon, &["create", "--name", "dev"]).await;
     assert_eq!(told, "sandbox/dev unchanged (already exists)\n");
     assert_eq!(
-        json::<Sandbox>(daemon, &["create", "--name", "dev"]).await,
+        lasting(json(daemon, &["create", "--name", "dev"]).await),
         dev
     );
     assert_eq!(
         quiet(daemon, &["start", "dev"]).await,
         "sandbox/dev started\n"
     );
-    assert_eq!(json::<Sandbox>(daemon, &["inspect", "dev"]).await, dev);
+    assert_eq!(lasting(json(daemon, &["inspect", "dev"]).await), dev);
     assert_eq!(quiet(daemon, &["list"]).await, LIST);
 }
 
