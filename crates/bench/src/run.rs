@@ -22,6 +22,9 @@ use crate::trace;
 
 /// Time for work in threads to end once a run has.
 const LAST_LIMIT: Duration = Duration::from_secs(5);
+/// Creates are measured without clones in stock, and once with: the row for that has a daemon of
+/// its own.
+pub(crate) const WITHOUT_STOCK: &[&str] = &["--pool", "0"];
 /// The repository.
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
@@ -107,7 +110,7 @@ async fn run(args: &RunArgs, places: &Places) -> anyhow::Result<()> {
         cache: &places.cache,
         parent: &places.parent,
         plan,
-        serve: &[],
+        serve: WITHOUT_STOCK,
         with_libvirt: args.peer == Some(Peer::Libvirt),
     };
     let mut bench = Bench::prepare(setup).await?;

@@ -10,6 +10,7 @@ use bhatti_host::files;
 use bhatti_types::id::hex;
 use bhatti_types::size::MemoryMb;
 use bhatti_vmm::machine::file;
+use tokio::task::JoinHandle;
 
 use super::machine::{Bare, BareMachine, image};
 
@@ -25,19 +26,35 @@ impl Bare {
     /// cloned and synced, the memory linked, QEMU started on it, the state loaded, vCPUs on, the
     /// agent's hello, an identity, a record.
     pub(crate) async fn fork(&self, from: &Path, memory: MemoryMb) -> anyhow::Result<BareMachine> {
+        let (machine, synced) = self.begin(from, memory).await?;
+        machine.identify().await?;
+        synced.await??;
+        self.record().await?;
+        Ok(machine)
+    }
+
+    /// The same before it has an identity and a record, its vCPUs paused.
+    pub(crate) async fn stock(&self, from: &Path, memory: MemoryMb) -> anyhow::Result<BareMachine> {
+        let (mut machine, synced) = self.begin(from, memory).await?;
+        machine.pause().await?;
+        synced.await??;
+        Ok(machine)
+    }
+
+    /// A machine that has answered, and the syncing of its disk.
+    async fn begin(
+        &self,
+        from: &Path,
+        memory: MemoryMb,
+    ) -> anyhow::Result<(BareMachine, JoinHandle<std::io::Result<()>>)> {
         let dir = self.new_dir()?;
         let disk = dir.join(file::DISK);
         files::clone_file(&from.join(image::DISK), &disk)?;
         // It is written out while QEMU starts.
         let synced = tokio::task::spawn_blocking(move || files::sync_file(&disk));
         fs_err::hard_link(from.join(image::MEMORY), dir.join(file::MEMORY))?;
-        let machine = self
-            .start(dir, memory, Some(from.join(image::STATE)))
-            .await?;
-        machine.identify().await?;
-        synced.await??;
-        self.record().await?;
-        Ok(machine)
+        let state = Some(from.join(image::STATE));
+        Ok((self.start(dir, memory, state).await?, synced))
     }
 
     /// Writes down, durably, that something has become of a machine.

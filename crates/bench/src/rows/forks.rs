@@ -55,9 +55,7 @@ async fn one_size(bench: &mut Bench, size: ForkSize) -> anyhow::Result<()> {
             bench.settle()?;
             let sample = match side {
                 Side::Ours => ours(bench, &source, size.copies).await.context("bhatti")?,
-                Side::Floor | Side::Peer => {
-                    floor(bench, &mut bare, size).await.context("floor")?
-                }
+                Side::Floor | Side::Peer => floor(bench, &mut bare, size).await.context("floor")?,
             };
             bench.samples.add(&fork(size.copies), side, sample);
         }
@@ -85,11 +83,7 @@ async fn ours(bench: &Bench, source: &str, copies: u64) -> anyhow::Result<Sample
     Ok(sample)
 }
 
-async fn floor(
-    bench: &Bench,
-    source: &mut BareMachine,
-    size: ForkSize,
-) -> anyhow::Result<Sample> {
+async fn floor(bench: &Bench, source: &mut BareMachine, size: ForkSize) -> anyhow::Result<Sample> {
     let point = bench.site.path("fork-point");
     fs_err::create_dir(&point)?;
     let at_once = thread::available_parallelism().map_or(1, NonZero::get);

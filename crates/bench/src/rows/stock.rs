@@ -25,7 +25,7 @@ const FILLED_LIMIT: Duration = Duration::from_mins(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 pub(crate) async fn measure(bench: &mut Bench) -> anyhow::Result<()> {
-    let data = bench.site.path("stock");
+    let data = bench.site.path("pool");
     fs_err::create_dir(&data)?;
     site::install(&bench.cache, &data)?;
     let stock = STOCK.to_string();
@@ -59,8 +59,7 @@ pub(crate) async fn measure(bench: &mut Bench) -> anyhow::Result<()> {
 }
 
 async fn floor(bench: &mut Bench, template: &Path) -> anyhow::Result<()> {
-    let mut machine = bench.bare.fork(template, memory(MEMORY_MB)?).await?;
-    machine.pause().await?;
+    let mut machine = bench.bare.stock(template, memory(MEMORY_MB)?).await?;
     bench.settle()?;
     let take = async {
         machine.go_on().await?;

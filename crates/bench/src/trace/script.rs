@@ -16,7 +16,7 @@ use crate::args::RunArgs;
 use crate::bench::MEMORY_MB;
 use crate::daemon::Daemon;
 use crate::figures::seconds;
-use crate::run::Places;
+use crate::run::{Places, WITHOUT_STOCK};
 use crate::say::{give, say};
 use crate::site::{self, Site};
 
@@ -110,7 +110,7 @@ pub(crate) async fn run(_args: &RunArgs, places: &Places) -> anyhow::Result<()> 
     site::install(&places.cache, &site.data())?;
     let file = site.path("trace.json");
     let to = file.to_str().context("the path is not text")?;
-    let serve = ["--trace-file", to];
+    let serve = [WITHOUT_STOCK, &["--trace-file", to]].concat();
     let daemon = Daemon::start(&places.program, site.data(), site.home(), &serve).await?;
     say("    once without looking");
     for operation in Operation::ALL {
