@@ -159,6 +159,21 @@ impl Batch {
         self.made.iter().any(what)
     }
 
+    /// Whether a request that something broke left the sandbox as it may be.
+    pub(crate) fn leaves(&self, found: &Found, deaths: &[SandboxId]) -> Result<(), String> {
+        let [made] = &self.made[..] else {
+            return Ok(());
+        };
+        let failed = matches!(made.outcome, Some(Err(_)));
+        if !failed || !self.broken || self.disturbed || !deaths.is_empty() {
+            return Ok(());
+        }
+        let Some(name) = made.request.name() else {
+            return Ok(());
+        };
+        expect::leaves(made.request, made.before, found.row(name).map(state))
+    }
+
     /// Takes in what came of it, and looks whether it may be so.
     pub(crate) fn take_in(
         &self,

@@ -17,13 +17,13 @@ use bhatti_types::env::Env;
 use bhatti_types::size::MemoryMb;
 use tokio::runtime::Runtime;
 
-use crate::op::{Name, Request};
+use crate::op::{Name, Request, Setup};
 use crate::steps::StepFaults;
 
 /// Far beyond every limit of the engine, by the daemon's clock: what takes so long, hangs.
 pub(crate) const HANGS: Duration = Duration::from_hours(2);
-/// Longer than the engine waits for anything, by the daemon's clock.
-const SETTLES: Duration = Duration::from_millis(1);
+/// For what goes on after a request, by the daemon's clock: a save takes some milliseconds of it.
+const SETTLES: Duration = Duration::from_millis(100);
 /// For files that are being written when a daemon is killed.
 const BLOCKING: Duration = Duration::from_secs(10);
 
@@ -53,6 +53,7 @@ impl Daemon {
     /// Starts a daemon. An error is the engine's, or that it hangs.
     pub(crate) fn start(
         dir: &Path,
+        setup: Setup,
         host: &FakeHost,
         steps: &Arc<StepFaults>,
     ) -> Result<Self, Error> {
@@ -65,6 +66,8 @@ impl Daemon {
             .expect("a runtime can be made");
         let config = EngineConfig {
             accelerator: AcceleratorChoice::Tcg,
+            max_templates: setup.templates,
+            pool: setup.stock,
             faults: Arc::clone(steps) as _,
             ..EngineConfig::new(dir.to_owned())
         };

@@ -71,6 +71,32 @@ fn expected(request: Request, before: Before) -> Kind {
     }
 }
 
+/// Whether a request that failed, because something broke, left the sandbox as it may be; `None` is
+/// one that is not there, or not whole.
+pub(crate) fn leaves(request: Request, before: Before, after: Option<State>) -> Result<(), String> {
+    use State::{Cold, Failed, Hot, Off, Warm};
+    let awake = matches!(after, Some(Hot | Warm));
+    let may = match (request, before.state) {
+        (Request::Destroy(_), _) => after.is_none() || before.state == after,
+        // Time has passed, in which it may have been paused for idleness.
+        (_, Some(Hot)) if awake => true,
+        // Said to have failed, and cold for good: its memory is safe.
+        (Request::Stop(_), Some(Hot | Warm)) => after == Some(Cold) || before.state == after,
+        (Request::Force(_), Some(Cold | Failed)) => after == Some(Off) || before.state == after,
+        (Request::Checkpoint(..), _) => before.state == after,
+        // It was woken, and then did not answer or could not be let run.
+        (_, Some(Cold | Off | Warm)) => awake || before.state == after,
+        _ => before.state == after,
+    };
+    if may {
+        Ok(())
+    } else {
+        Err(format!(
+            "{request:?} failed from {before:?} and left it {after:?}"
+        ))
+    }
+}
+
 /// Whether a request that others came in the way of gave a clear answer.
 pub(crate) fn clearly(request: Request, outcome: &Result<Answer, Error>) -> Result<(), String> {
     match outcome {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use bhatti_engine::layout::{HALF_MADE, Layout};
+use bhatti_engine::layout::Layout;
 use bhatti_lifecycle::state::State;
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::snapshot::{SnapshotRow, SnapshotStatus};
@@ -20,7 +20,8 @@ pub(crate) struct Found {
     processes: Vec<Seen>,
     sandbox_directories: BTreeSet<String>,
     snapshot_directories: BTreeSet<String>,
-    template_directories: BTreeSet<String>,
+    /// Directories of templates.
+    templates: BTreeSet<String>,
 }
 
 /// What broke since the last start of a daemon, and so may be left to the next one.
@@ -68,7 +69,7 @@ impl Found {
             processes: host.processes(),
             sandbox_directories: names(&layout.sandboxes()),
             snapshot_directories: names(&layout.snapshots()),
-            template_directories: names(&layout.templates()),
+            templates: names(&layout.templates()),
         }
     }
 
@@ -92,8 +93,9 @@ impl Found {
         self.processes.iter().find(|seen| seen.sandbox == row.id)
     }
 
-    /// Whether records, processes and directories agree, but for what may be left.
-    pub(crate) fn agrees(&self, layout: &Layout, left: Left) -> Result<(), String> {
+    /// Whether records, processes and directories agree, but for what may be left. So many clones
+    /// may be in stock, which have no record.
+    pub(crate) fn agrees(&self, layout: &Layout, left: Left, stock: usize) -> Result<(), String> {
         for row in &self.rows {
             self.machine_agrees(row, left)
                 .map_err(|wrong| format!("{} ({:?}): {wrong}", row.name, state(row)))?;
@@ -105,27 +107,32 @@ impl Found {
         for row in &self.rows {
             expected.insert(row.id.to_string(), state(row));
         }
+        let mut in_stock = BTreeSet::new();
         for seen in &self.processes {
-            if !expected.contains_key(seen.sandbox.as_str()) && !left.processes {
+            let id = seen.sandbox.as_str();
+            if expected.contains_key(id) || left.processes {
+                continue;
+            }
+            in_stock.insert(id.to_owned());
+            if seen.running || in_stock.len() > stock {
                 return Err(format!("a process is nobody's: {seen:?}"));
             }
         }
         for dir in &self.sandbox_directories {
-            if !expected.contains_key(dir) {
+            if !expected.contains_key(dir) && !in_stock.contains(dir) && !left.processes {
                 return Err(format!("a directory is nobody's: sandboxes/{dir}"));
             }
+        }
+        if let Some(half) = self.templates.iter().find(|name| name.starts_with('.'))
+            && !left.processes
+        {
+            return Err(format!("half a template is left: {half}"));
         }
         for (id, state) in &expected {
             let half = matches!(state, State::Creating | State::Destroying);
             if !half && !self.sandbox_directories.contains(id) {
                 return Err(format!("a sandbox ({state:?}) has no directory: {id}"));
             }
-        }
-        let half_made = |name: &&String| name.starts_with(HALF_MADE);
-        if let Some(half) = self.template_directories.iter().find(half_made)
-            && !left.processes
-        {
-            return Err(format!("half a template is left: {half}"));
         }
         self.snapshots_agree()
     }
@@ -191,7 +198,13 @@ impl Found {
             })
             .collect();
         let snapshots: Vec<&str> = self.snapshots.iter().map(|row| row.name.as_str()).collect();
-        format!("{} | {}", rows.join(" "), snapshots.join(" "))
+        format!(
+            "{} | {} | {} templates, {} machines",
+            rows.join(" "),
+            snapshots.join(" "),
+            self.templates.len(),
+            self.processes.len()
+        )
     }
 }
 

@@ -11,8 +11,10 @@ mod batch;
 mod daemon;
 mod expect;
 mod found;
+mod ground;
 mod known;
 mod op;
+mod requests;
 mod steps;
 mod world;
 
@@ -21,12 +23,12 @@ use proptest::test_runner::{Config, TestCaseError};
 use bhatti_engine::fault::Moment;
 use bhatti_testing::fake_vmm::fault::{Act, Call};
 
-use crate::op::{Break, Name, Op, Request};
+use crate::op::{Break, Name, Op, Request, Setup};
 use crate::world::World;
 
 /// Does it all, and tells the story if something is wrong.
-fn run(ops: &[Op]) -> Result<(), String> {
-    let mut world = World::new()?;
+fn run(setup: Setup, ops: &[Op]) -> Result<(), String> {
+    let mut world = World::new(setup)?;
     let done = ops
         .iter()
         .try_for_each(|op| world.apply(*op))
@@ -46,20 +48,21 @@ proptest::proptest! {
     fn whatever_is_asked_and_whatever_breaks_nothing_acknowledged_is_lost(
         case in op::case(40)
     ) {
-        run(&case.0).map_err(TestCaseError::fail)?;
+        run(case.0, &case.1).map_err(TestCaseError::fail)?;
     }
 }
 
 /// Cases that once went wrong.
 mod before {
-    use super::{Act, Break, Call, Moment, Name, Op, Request, run};
+    use super::{Act, Break, Call, Moment, Name, Op, Request, Setup, run};
+    use crate::op::{After, Snap};
 
     const A: Name = Name::A;
 
+    #[track_caller]
     fn goes_well(ops: &[Op]) {
-        if let Err(story) = run(ops) {
-            panic!("{story}");
-        }
+        let story = run(Setup::PLAIN, ops).err();
+        assert!(story.is_none(), "{}", story.unwrap_or_default());
     }
 
     #[test]
@@ -95,8 +98,16 @@ mod before {
     }
 
     #[test]
+    fn a_machine_whose_sleep_was_broken_off_sleeps_when_the_host_goes_down() {
+        goes_well(&[
+            Op::One(Request::Create(A)),
+            Op::Two(Request::Stop(A), After(4, Request::Start(A))),
+            Op::GoDown,
+        ]);
+    }
+
+    #[test]
     fn a_checkpointed_machine_that_could_not_be_let_run_is_let_run_by_the_next_request() {
-        use crate::op::Snap;
         goes_well(&[
             Op::One(Request::Create(A)),
             // The second one fails as well: it is the undoing.

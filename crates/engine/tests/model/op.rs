@@ -227,13 +227,36 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// How creates are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Setup {
+    /// Templates that are kept; with 0, every create boots.
+    pub(crate) templates: usize,
+    /// Started clones in stock.
+    pub(crate) stock: usize,
+}
+
+impl Setup {
+    /// Every create boots.
+    pub(crate) const PLAIN: Self = Self {
+        templates: 0,
+        stock: 0,
+    };
+}
+
+fn setup() -> impl Strategy<Value = Setup> {
+    let setups = [(0, 0), (2, 0), (2, 2)].map(|(templates, stock)| Setup { templates, stock });
+    select(setups.to_vec())
+}
+
 /// What is done in one case. Shown with one step a line.
 #[derive(Clone)]
-pub(crate) struct Case(pub(crate) Vec<Op>);
+pub(crate) struct Case(pub(crate) Setup, pub(crate) Vec<Op>);
 
 impl fmt::Debug for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for op in &self.0 {
+        f.write_str(&format!("{:?}", self.0))?;
+        for op in &self.1 {
             // Not as `f` has it: each of them in one line.
             f.write_str(&format!("\n    {op:?}"))?;
         }
@@ -243,5 +266,5 @@ impl fmt::Debug for Case {
 
 /// At most so many steps.
 pub(crate) fn case(most: usize) -> impl Strategy<Value = Case> {
-    proptest::collection::vec(op(), 1..most).prop_map(Case)
+    (setup(), proptest::collection::vec(op(), 1..most)).prop_map(|(setup, ops)| Case(setup, ops))
 }

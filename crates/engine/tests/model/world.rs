@@ -2,17 +2,14 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bhatti_engine::engine::Engine;
-use bhatti_engine::error::Error;
 use bhatti_engine::layout::{Layout, file};
-use bhatti_engine::request::Caller;
 use bhatti_lifecycle::state::State;
 use bhatti_store::store::Store;
+use bhatti_testing::fake_vmm::fault::Act;
 use bhatti_testing::fake_vmm::host::FakeHost;
 use bhatti_testing::fake_vmm::stage;
 use bhatti_types::id::SandboxId;
@@ -20,21 +17,23 @@ use bhatti_types::labels::Labels;
 use bhatti_types::state::Status;
 
 use crate::batch::Batch;
-use crate::daemon::{Answer, Daemon, ask};
+use crate::daemon::Daemon;
 use crate::expect::{self, Before};
 use crate::found::{Found, Left, state};
+use crate::ground::{directory, flip, may_run};
 use crate::known::Known;
-use crate::op::{After, Break, Name, Op, Request, Snap};
+use crate::op::{After, Break, Name, Op, Request, Setup, Snap};
+use crate::requests::requests;
 use crate::steps::{Effect, StepFaults};
 
-/// When the next request comes to a sandbox that was paused under another: later than every limit
-/// of the engine.
-const NEXT_REQUEST: Duration = Duration::from_mins(10);
+/// Longer than a call that breaks may take.
+const BROKEN_CALL: Duration = Duration::from_mins(1);
 
 /// What went wrong, in words; the case has failed.
 pub(crate) type Wrong = String;
 
 pub(crate) struct World {
+    setup: Setup,
     layout: Layout,
     host: FakeHost,
     steps: Arc<StepFaults>,
@@ -56,26 +55,17 @@ pub(crate) struct World {
 
 impl World {
     /// A host with a daemon that has a guest kit and an image, and nothing else.
-    pub(crate) fn new() -> Result<Self, Wrong> {
+    pub(crate) fn new(setup: Setup) -> Result<Self, Wrong> {
         let dir = directory();
         stage::install(dir.path());
         let (host, steps) = (FakeHost::default(), Arc::<StepFaults>::default());
-        let daemon = start(dir.path(), &host, &steps)?;
+        let daemon = start(dir.path(), setup, &host, &steps)?;
         let layout = Layout::new(dir.path().to_owned());
         let store = Store::open(&layout.database()).expect("the database opens");
-        let (records, places) = (store.clone(), layout.clone());
-        host.before_run(move |id| match records.sandbox_get(id) {
-            Ok(Some(row)) => match state(&row) {
-                // A machine that is there goes on from its own memory.
-                State::Creating | State::Hot | State::Warm | State::Failed => None,
-                other => Some(format!("its record says {other:?}")),
-            },
-            // What a template is made of is no sandbox, and has its files elsewhere.
-            Ok(None) if !places.sandbox(id).exists() => None,
-            Ok(None) => Some("it has no record".to_owned()),
-            Err(error) => Some(expect::chain(&error)),
-        });
+        let (records, seen) = (store.clone(), Mutex::new(BTreeSet::new()));
+        host.before_run(move |id| may_run(&records, &seen, id));
         Ok(Self {
+            setup,
             layout,
             host,
             steps,
@@ -101,11 +91,11 @@ impl World {
             Op::Killed(one, two, point) => self.ask_and_kill(one, two, point),
             Op::KilledIdle => {
                 self.daemon().kill();
-                self.begin_again(Batch::default())
+                self.begin_again(&Batch::default())
             }
             Op::Restart => {
                 self.daemon().close(&self.host.clone())?;
-                self.begin_again(Batch::default())
+                self.begin_again(&Batch::default())
             }
             Op::BrokenRestart(broken) => self.restart_broken(broken),
             Op::LosePower => {
@@ -113,14 +103,14 @@ impl World {
                 // The daemon goes with its host and sees nothing of it.
                 daemon.kill();
                 self.host.lose_power();
-                self.begin_again(Batch::default())
+                self.begin_again(&Batch::default())
             }
             Op::GoDown => {
                 self.sleep_all(true)?;
                 let daemon = self.daemon();
                 daemon.kill();
                 self.host.lose_power();
-                self.begin_again(Batch::default())
+                self.begin_again(&Batch::default())
             }
             Op::SleepAll => self.sleep_all(false),
             Op::Damage(name) => {
@@ -133,7 +123,7 @@ impl World {
                         flip(&self.layout.cold(&row.id).join(file::MEMORY));
                     }
                 }
-                self.begin_again(Batch::default())
+                self.begin_again(&Batch::default())
             }
             Op::End(name) => {
                 if let Some(guest) = self.known.guests.get(&name) {
@@ -212,7 +202,19 @@ impl World {
         let outcomes = RefCell::new(numbers.iter().map(|_| None).collect());
         let daemon = self.daemon.as_ref().expect("a daemon runs");
         let done = daemon.run(&self.host, async |engine, caller| {
-            requests(engine, caller, &self.steps, &numbers, two, &outcomes).await;
+            Box::pin(requests(
+                engine,
+                caller,
+                &self.steps,
+                &numbers,
+                two,
+                &outcomes,
+            ))
+            .await;
+            if let Some(Break::Vmm(_, _, Act::TimeOut | Act::Hang)) = broken {
+                // It may be the stock that it has met.
+                tokio::time::sleep(BROKEN_CALL).await;
+            }
         });
         let broke = self.cleared(broken);
         batch.done(outcomes.into_inner());
@@ -234,22 +236,32 @@ impl World {
         let outcomes = RefCell::new(numbers.iter().map(|_| None).collect());
         let daemon = self.daemon();
         let done = daemon.run_until_killed(&self.host, &self.steps, async |engine, caller| {
-            requests(engine, caller, &self.steps, &numbers, two, &outcomes).await;
+            Box::pin(requests(
+                engine,
+                caller,
+                &self.steps,
+                &numbers,
+                two,
+                &outcomes,
+            ))
+            .await;
         });
         daemon.kill();
         self.host.faults().clear();
         self.steps.clear();
         batch.done(outcomes.into_inner());
+        // Whatever it left, the next start has gone over it.
+        batch.disturbed = true;
         batch.broken = true;
         self.tell(&batch);
         done?;
-        self.begin_again(batch)
+        self.begin_again(&batch)
     }
 
     fn restart_broken(&mut self, broken: Break) -> Result<(), Wrong> {
         self.daemon().kill();
         self.plan(broken, Effect::Fail);
-        let started = start(self.layout.root(), &self.host, &self.steps);
+        let started = start(self.layout.root(), self.setup, &self.host, &self.steps);
         let broke = self.cleared(Some(broken));
         match started {
             Ok(daemon) => {
@@ -260,17 +272,22 @@ impl World {
             Err(wrong) if !broke => Err(wrong),
             Err(wrong) => {
                 self.story.push(format!("    it does not start: {wrong}"));
-                self.begin_again(Batch::default())
+                self.begin_again(&Batch::default())
             }
         }
     }
 
     /// Starts a daemon after one has ended: it leaves nothing half done, whatever was.
-    fn begin_again(&mut self, batch: Batch) -> Result<(), Wrong> {
-        self.daemon = Some(start(self.layout.root(), &self.host, &self.steps)?);
+    fn begin_again(&mut self, batch: &Batch) -> Result<(), Wrong> {
+        self.daemon = Some(start(
+            self.layout.root(),
+            self.setup,
+            &self.host,
+            &self.steps,
+        )?);
         self.left = Left::default();
         self.settle()?;
-        self.conclude(&batch)
+        self.conclude(batch)
     }
 
     fn settle(&self) -> Result<(), Wrong> {
@@ -333,8 +350,9 @@ impl World {
         });
         batch.answers(&self.known)?;
         let deaths = self.host.deaths();
+        batch.leaves(&found, &deaths)?;
         batch.take_in(&mut self.known, &found, &deaths, self.left)?;
-        found.agrees(&self.layout, self.left)?;
+        found.agrees(&self.layout, self.left, self.setup.stock)?;
         self.shown_agrees(&found)?;
         match self.host.violations().first() {
             Some(violation) => Err(violation.clone()),
@@ -437,84 +455,11 @@ impl World {
     }
 }
 
-/// Makes the requests of a batch; the second one begins when it is to.
-async fn requests(
-    engine: &Engine,
-    caller: &Caller,
-    steps: &StepFaults,
-    numbers: &[(Request, u64)],
-    two: Option<After>,
-    outcomes: &RefCell<Vec<Option<Result<Answer, Error>>>>,
-) {
-    let (first_ended, ended) = tokio::sync::oneshot::channel::<()>();
-    let one = async {
-        let (request, number) = numbers[0];
-        let outcome = ask(engine, caller, request, number).await;
-        outcomes.borrow_mut()[0] = Some(outcome);
-        drop(first_ended);
-    };
-    let other = async {
-        if let (Some(After(begun, _)), Some((request, number))) = (two, numbers.get(1).copied()) {
-            tokio::select! {
-                () = steps.begun(begun) => {}
-                _ = ended => {}
-            }
-            let outcome = ask(engine, caller, request, number).await;
-            outcomes.borrow_mut()[1] = Some(outcome);
-        }
-    };
-    let paused = numbers.iter().find_map(|(request, _)| match request {
-        Request::Pause(name) => Some(name),
-        _ => None,
-    });
-    // A command that runs stands still with its machine, until the next request.
-    let next = async {
-        tokio::time::sleep(NEXT_REQUEST).await;
-        if let Some(name) = paused {
-            // What comes of it is seen by the others.
-            let _ = engine
-                .sandbox_start(caller, name.as_str(), false, None)
-                .await;
-        }
-        std::future::pending::<()>().await;
-    };
-    let both = async {
-        tokio::join!(one, other);
-    };
-    tokio::select! {
-        () = both => {}
-        () = next => {}
-    }
-}
-
-/// Flips a bit at the beginning of a file, and of no other link to it.
-fn flip(path: &Path) {
-    let aside = path.with_extension("flipped");
-    let flip = || {
-        bhatti_host::files::clone_file(path, &aside)?;
-        let options = fs_err::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&aside);
-        let file = options?;
-        let mut byte = [0];
-        file.file().read_exact_at(&mut byte, 1)?;
-        byte[0] ^= 4;
-        file.file().write_all_at(&byte, 1)?;
-        fs_err::rename(&aside, path)
-    };
-    flip().expect("the file can be changed");
-}
-
-fn start(dir: &Path, host: &FakeHost, steps: &Arc<StepFaults>) -> Result<Daemon, Wrong> {
-    Daemon::start(dir, host, steps).map_err(|error| expect::chain(&error))
-}
-
-/// In memory where that can be: nothing here is about disks that are slow.
-fn directory() -> tempfile::TempDir {
-    let memory = Path::new("/dev/shm");
-    let mut builder = tempfile::Builder::new();
-    let builder = builder.prefix("bhatti-model-");
-    let made = builder.tempdir_in(memory).or_else(|_| builder.tempdir());
-    made.expect("a temporary directory can be made")
+fn start(
+    dir: &Path,
+    setup: Setup,
+    host: &FakeHost,
+    steps: &Arc<StepFaults>,
+) -> Result<Daemon, Wrong> {
+    Daemon::start(dir, setup, host, steps).map_err(|error| expect::chain(&error))
 }
