@@ -57,20 +57,8 @@ impl Daemon {
         host: &FakeHost,
         steps: &Arc<StepFaults>,
     ) -> Result<Self, Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            // The test looks after every turn, so that a kill is a kill.
-            .event_interval(1)
-            .build()
-            .expect("a runtime can be made");
-        let config = EngineConfig {
-            accelerator: AcceleratorChoice::Tcg,
-            max_templates: setup.templates,
-            pool: setup.stock,
-            faults: Arc::clone(steps) as _,
-            ..EngineConfig::new(dir.to_owned())
-        };
+        let runtime = runtime();
+        let config = config(dir, setup, steps);
         let opened = runtime.block_on(within(host, async {
             Engine::open_with(config, Arc::new(host.clone())).await
         }));
@@ -89,6 +77,26 @@ impl Daemon {
             }
             Err(hangs) => Err(Error::internal(hangs)),
         }
+    }
+
+    /// Starts a daemon and kills it where its start hangs, or else after it.
+    pub(crate) fn start_and_kill(
+        dir: &Path,
+        setup: Setup,
+        host: &FakeHost,
+        steps: &Arc<StepFaults>,
+    ) -> Result<(), Error> {
+        let runtime = runtime();
+        let config = config(dir, setup, steps);
+        let opened = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = host.faults().hanging() => Ok(()),
+                opened = Engine::open_with(config, Arc::new(host.clone())) => opened.map(drop),
+            }
+        });
+        runtime.shutdown_timeout(BLOCKING);
+        opened
     }
 
     /// Runs something in the daemon's runtime, and then whatever it has left to do.
@@ -134,6 +142,26 @@ impl Daemon {
         let closed = self.run(host, async |engine, _| engine.close().await);
         self.kill();
         closed
+    }
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        // The test looks after every turn, so that a kill is a kill.
+        .event_interval(1)
+        .build()
+        .expect("a runtime can be made")
+}
+
+fn config(dir: &Path, setup: Setup, steps: &Arc<StepFaults>) -> EngineConfig {
+    EngineConfig {
+        accelerator: AcceleratorChoice::Tcg,
+        max_templates: setup.templates,
+        pool: setup.stock,
+        faults: Arc::clone(steps) as _,
+        ..EngineConfig::new(dir.to_owned())
     }
 }
 

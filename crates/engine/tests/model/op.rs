@@ -125,6 +125,8 @@ pub(crate) enum Op {
     Restart,
     /// Another is started after it was killed, and something breaks in its start; then another.
     BrokenRestart(Break),
+    /// The same, but it is killed in its start.
+    KilledRestart(Break),
     /// All processes of the host are gone at once.
     LosePower,
     /// The host goes down in good order: all sleep, then its power is off.
@@ -216,6 +218,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::KilledIdle),
         1 => Just(Op::Restart),
         1 => breaks().prop_map(Op::BrokenRestart),
+        1 => point().prop_map(Op::KilledRestart),
         1 => Just(Op::LosePower),
         1 => Just(Op::GoDown),
         1 => name().prop_map(Op::Damage),

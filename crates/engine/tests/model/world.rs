@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bhatti_engine::engine::Engine;
 use bhatti_engine::layout::{Layout, file};
+use bhatti_engine::request::Caller;
 use bhatti_lifecycle::state::State;
 use bhatti_store::store::Store;
 use bhatti_testing::fake_vmm::fault::Act;
@@ -35,7 +37,7 @@ pub(crate) type Wrong = String;
 pub(crate) struct World {
     setup: Setup,
     layout: Layout,
-    host: FakeHost,
+    pub(crate) host: FakeHost,
     steps: Arc<StepFaults>,
     store: Store,
     daemon: Option<Daemon>,
@@ -98,6 +100,15 @@ impl World {
                 self.begin_again(&Batch::default())
             }
             Op::BrokenRestart(broken) => self.restart_broken(broken),
+            Op::KilledRestart(point) => {
+                self.daemon().kill();
+                self.plan(point, Effect::Fail);
+                let root = self.layout.root();
+                let started = Daemon::start_and_kill(root, self.setup, &self.host, &self.steps);
+                self.cleared(None);
+                started.map_err(|error| expect::chain(&error))?;
+                self.begin_again(&Batch::default())
+            }
             Op::LosePower => {
                 let daemon = self.daemon();
                 // The daemon goes with its host and sees nothing of it.
@@ -288,6 +299,15 @@ impl World {
         self.left = Left::default();
         self.settle()?;
         self.conclude(batch)
+    }
+
+    /// Runs something with the daemon.
+    pub(crate) fn with_daemon<T>(
+        &self,
+        work: impl AsyncFnOnce(&Engine, &Caller) -> T,
+    ) -> Result<T, Wrong> {
+        let daemon = self.daemon.as_ref().expect("a daemon runs");
+        daemon.run(&self.host, work)
     }
 
     fn settle(&self) -> Result<(), Wrong> {
