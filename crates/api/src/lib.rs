@@ -12,4 +12,5 @@ pub mod routes;
 pub mod sandbox;
 pub mod snapshot;
 pub mod template;
+pub mod tree;
 pub mod user;

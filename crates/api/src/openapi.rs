@@ -11,7 +11,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, Secur
 use utoipa::openapi::{Content, ContentBuilder, InfoBuilder, Ref, RefOr, Required, Schema};
 
 use crate::routes::{Auth, EXISTING_HEADER, Method, NDJSON, Operation, ROUTES, Route};
-use crate::{error, exec, host, idle, image, sandbox, snapshot, template, user};
+use crate::{error, exec, host, idle, image, sandbox, snapshot, template, tree, user};
 
 /// Generation of the contract, told by `GET /version`.
 pub const API_VERSION: &str = "1";
@@ -37,12 +37,16 @@ const TOKEN_SCHEME: &str = "token";
     idle::SleptAll,
     image::Image,
     sandbox::CreateSandbox,
+    sandbox::ForkSandbox,
+    sandbox::RollbackSandbox,
+    sandbox::RolledBack,
     sandbox::Sandbox,
     sandbox::StartSandbox,
     sandbox::StatusBody,
     snapshot::CreateSnapshot,
     snapshot::ResumeSnapshot,
     snapshot::Snapshot,
+    tree::TreeNode,
     template::Template,
     template::WarmImage,
     user::CreateUser,
@@ -180,6 +184,16 @@ fn describe(operation: Operation) -> Description {
             Some("CreateSnapshot"),
             vec![made(Body::One("Snapshot"))],
         ),
+        Operation::SandboxFork => of(
+            "Makes copies of a sandbox that go on from this instant of it, or none",
+            Some("ForkSandbox"),
+            vec![made(Body::Many("Sandbox"))],
+        ),
+        Operation::SandboxRollback => of(
+            "Puts a sandbox back to one of its checkpoints; what it is now is kept as another",
+            Some("RollbackSandbox"),
+            vec![ok(Body::One("RolledBack"))],
+        ),
         Operation::SnapshotList => of(
             "The caller's checkpoints",
             None,
@@ -195,6 +209,11 @@ fn describe(operation: Operation) -> Description {
             "Makes a sandbox that goes on from a checkpoint",
             Some("ResumeSnapshot"),
             vec![made(Body::One("Sandbox"))],
+        ),
+        Operation::Tree => of(
+            "The caller's sandboxes and checkpoints, each before what descends from it",
+            None,
+            vec![ok(Body::Many("TreeNode"))],
         ),
         Operation::ImageList => of(
             "Images the caller may use",
@@ -307,6 +326,7 @@ fn body_may_be_missing(operation: Operation) -> bool {
         operation,
         Operation::SandboxCreate
             | Operation::SandboxStart
+            | Operation::SandboxFork
             | Operation::SnapshotResume
             | Operation::ImageWarm
             | Operation::SleepAll
@@ -335,6 +355,17 @@ fn parameters(route: &Route) -> Vec<Parameter> {
                 .description(Some("key=value; may be repeated, all must match"))
                 .required(Required::False)
                 .schema(Some(ArrayBuilder::new().items(text())))
+                .build(),
+        );
+    }
+    if route.operation == Operation::Tree {
+        parameters.push(
+            ParameterBuilder::new()
+                .name("sandbox")
+                .parameter_in(ParameterIn::Query)
+                .description(Some("only this one, by id or name, and its descendants"))
+                .required(Required::False)
+                .schema(Some(text()))
                 .build(),
         );
     }

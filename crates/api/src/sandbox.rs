@@ -15,6 +15,10 @@ pub struct CreateSandbox {
     /// A name; one is made up if it is empty or missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// The sandbox it is a copy of, by name or id: the copy goes on from this instant of it, and
+    /// has all of its settings, so that nothing but a name and `wait_sec` may be given besides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     /// Image, `base` if missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
@@ -103,6 +107,9 @@ pub struct Sandbox {
     /// The checkpoint it was resumed from, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumed_from: Option<String>,
+    /// Id of the sandbox it was forked from, which may be gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked_from: Option<String>,
     /// Whether it is kept hot.
     #[serde(default)]
     pub keep_hot: bool,
@@ -142,6 +149,44 @@ pub struct StartSandbox {
     /// How long to wait for room in the host's memory, in seconds, before giving up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait_sec: Option<u64>,
+}
+
+/// `POST /sandboxes/{id}/fork`. Everything may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ForkSandbox {
+    /// Name of the copy, or of several with `-1`, `-2` and so on after it; the source's with
+    /// `-fork` if missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// How many copies, from 1 to 100; 1 if missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+    /// How long to wait for room in the host's memory, in seconds, before giving up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait_sec: Option<u64>,
+}
+
+/// `POST /sandboxes/{id}/rollback`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackSandbox {
+    /// Name of the checkpoint, which was taken of this same sandbox.
+    pub to: String,
+    /// Also if what the sandbox is now can't be kept, for it has no memory.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// Answer of `POST /sandboxes/{id}/rollback`: the sandbox, and what it was before.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RolledBack {
+    /// The sandbox.
+    #[serde(flatten)]
+    pub sandbox: Sandbox,
+    /// Name of the automatic checkpoint of what it was before, unless there was nothing to keep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_as: Option<String>,
 }
 
 /// Answer of `DELETE /sandboxes/{id}` and of other deletions: `{"status":"destroyed"}`.

@@ -46,6 +46,9 @@ pub struct Snapshot {
     /// How long the source stood still while it was taken, in milliseconds.
     #[serde(default)]
     pub stall_ms: u64,
+    /// bhatti took it by itself, before a rollback.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub automatic: bool,
     /// When it was taken, RFC 3339.
     pub created_at: String,
 }

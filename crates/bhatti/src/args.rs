@@ -8,16 +8,19 @@ use crate::commands::create::CreateArgs;
 use crate::commands::destroy::DestroyArgs;
 use crate::commands::edit::EditArgs;
 use crate::commands::exec::ExecArgs;
+use crate::commands::fork::ForkArgs;
 use crate::commands::image::ImageCommand;
 use crate::commands::inspect::InspectArgs;
 use crate::commands::list::ListArgs;
 use crate::commands::pause::PauseArgs;
+use crate::commands::rollback::RollbackArgs;
 use crate::commands::serve::ServeArgs;
 use crate::commands::sleep::SleepArgs;
 use crate::commands::snapshot::SnapshotCommand;
 use crate::commands::start::StartArgs;
 use crate::commands::stop::StopArgs;
 use crate::commands::template::TemplateCommand;
+use crate::commands::tree::TreeArgs;
 use crate::commands::user::UserCommand;
 use crate::config::keys::{API_URL, AUTH_TOKEN, DATA_DIR};
 use crate::config::load::Flags;
@@ -117,6 +120,18 @@ pub(crate) enum Command {
     /// Take and use checkpoints of whole machines
     #[command(subcommand, visible_alias = "snap")]
     Snapshot(SnapshotCommand),
+    /// Make copies of a sandbox that go on from this instant of it
+    ///
+    /// Memory, processes, connections and disk of the copies are those of the sandbox, which stands
+    /// still for a moment and goes on. Either all copies are made or none is.
+    Fork(ForkArgs),
+    /// Put a sandbox back to one of its checkpoints
+    ///
+    /// It keeps its name, address and settings. What it is now is kept as an automatic checkpoint,
+    /// of which there are at most three for a sandbox.
+    Rollback(RollbackArgs),
+    /// Show which sandboxes and checkpoints descend from which
+    Tree(TreeArgs),
     /// Look at images, and make creates of them quick
     #[command(subcommand)]
     Image(ImageCommand),

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use bhatti_api::exec::{DEFAULT_TIMEOUT_SEC, ExecDetached, ExecRequest, ExecResult};
 use bhatti_api::idle::EditSandbox;
-use bhatti_api::sandbox::{CreateSandbox, Sandbox, SandboxLine, StartSandbox, StatusBody};
+use bhatti_api::sandbox::{
+    CreateSandbox, ForkSandbox, RollbackSandbox, RolledBack, Sandbox, SandboxLine, StartSandbox,
+    StatusBody,
+};
+use bhatti_api::tree::TreeNode;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 
@@ -107,6 +111,38 @@ impl Client {
         let path = format!("/sandboxes/{}/start", segment(sandbox));
         self.fetch(Call::post(path, "POST /sandboxes/{id}/start", start))
             .await
+    }
+
+    /// Makes copies of a sandbox that go on from this instant of it.
+    pub async fn sandbox_fork(
+        &self,
+        sandbox: &str,
+        fork: &ForkSandbox,
+    ) -> Result<Vec<Sandbox>, Error> {
+        let path = format!("/sandboxes/{}/fork", segment(sandbox));
+        self.fetch(Call::post(path, "POST /sandboxes/{id}/fork", fork))
+            .await
+    }
+
+    /// Puts a sandbox back to one of its checkpoints.
+    pub async fn sandbox_rollback(
+        &self,
+        sandbox: &str,
+        rollback: &RollbackSandbox,
+    ) -> Result<RolledBack, Error> {
+        let path = format!("/sandboxes/{}/rollback", segment(sandbox));
+        self.fetch(Call::post(path, "POST /sandboxes/{id}/rollback", rollback))
+            .await
+    }
+
+    /// The caller's sandboxes and checkpoints, each before what descends from it; with a sandbox,
+    /// only that one and its descendants.
+    pub async fn tree(&self, sandbox: Option<&str>) -> Result<Vec<TreeNode>, Error> {
+        let path = match sandbox {
+            Some(sandbox) => format!("/tree?sandbox={}", segment(sandbox)),
+            None => "/tree".to_owned(),
+        };
+        self.fetch(Call::get(path, "GET /tree")).await
     }
 
     /// Runs a command without standard input and gives all of its output at its end. Dropping the

@@ -100,6 +100,18 @@ pub(crate) fn note_disk(root: &Path, sandbox: &Path, image: &Path) {
     said(noted);
 }
 
+/// Notes of a disk that was cloned from one that lies in `from` what is noted of that one.
+pub(crate) fn copy_note(from: &Path, to: &Path) {
+    let copied = match files::read_bounded(&from.join(file::DISK_BASE), MAX_PATH) {
+        Ok(note) => fs_err::write(to.join(file::DISK_BASE), note),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            files::remove_file(&to.join(file::DISK_BASE))
+        }
+        Err(error) => Err(error),
+    };
+    said(copied);
+}
+
 /// Forgets what a sandbox's disk was cloned from.
 pub(crate) fn forget_disk(sandbox: &Path) {
     said(files::remove_file(&sandbox.join(file::DISK_BASE)));

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use crate::engine::{Engine, NotMade, limits};
 use crate::error::Error;
-use crate::request::{Caller, NewSandbox, Size};
+use crate::request::{Caller, Copies, NewCopies, NewSandbox, Size};
 use crate::sandbox::leases::Leases;
 use crate::sandbox::work::{Material, Work};
 use crate::templates::build::Wanted;
@@ -28,6 +28,17 @@ impl Engine {
         caller: &Caller,
         new: NewSandbox,
     ) -> Result<SandboxView, Error> {
+        if let Some(from) = new.from {
+            let one = NewCopies {
+                name: new.name,
+                count: Copies::ONE,
+                wait: new.wait,
+            };
+            let mut copies = self.fork(caller, &from, one).await?;
+            return copies
+                .pop()
+                .ok_or_else(|| Error::internal("a fork without a copy"));
+        }
         let _creating = self.ctx.stock.creating();
         let user = self.ctx.user_row(&caller.user).await?;
         let image = match &new.image {

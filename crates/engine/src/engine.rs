@@ -39,10 +39,10 @@ use crate::sandbox::actor::Actor;
 use crate::sandbox::directory::Directory;
 use crate::sandbox::handle::Handle;
 use crate::sandbox::leases::Lease;
-use crate::sandbox::work::{Material, Work};
+use crate::sandbox::work::{Material, Saved, Trust, Work};
 use crate::view::{
-    AwakeView, Created, DetachedView, HostView, IdleView, ImageView, SandboxView, SleepAllView,
-    SnapshotView, UserView,
+    AwakeView, Created, DetachedView, HostView, IdleView, ImageView, RolledBackView, SandboxView,
+    SleepAllView, SnapshotView, UserView,
 };
 use crate::{naming, recovery, storage};
 
@@ -53,7 +53,7 @@ const NAME_TRIES: u32 = 16;
 #[derive(Clone)]
 pub struct Engine {
     pub(crate) ctx: Arc<Context>,
-    directory: Arc<Directory>,
+    pub(crate) directory: Arc<Directory>,
     wake_limit: Duration,
     /// Held for as long as the engine is there.
     _lock: Arc<DirLock>,
@@ -556,7 +556,12 @@ impl Engine {
             wake_at: None,
             parent: Some(Parent::Snapshot(snapshot.id.clone())),
         };
-        let material = Material::Snapshot(Box::new(snapshot));
+        let material = Material::Saved(Saved {
+            dir: self.ctx.layout.snapshot(&snapshot.id),
+            trust: Trust::Manifest,
+            accelerator: snapshot.accelerator.clone(),
+            snapshot: Some(snapshot.id),
+        });
         match self.make(&user, row, PlanKind::Resume, material).await {
             Ok(sandbox) => Ok(sandbox),
             // Deleted meanwhile: that is why it failed.
@@ -565,6 +570,21 @@ impl Engine {
                 Ok(_) | Err(_) => Err(error),
             },
         }
+    }
+
+    /// Puts a sandbox back to one of its checkpoints, in place. What it is now is kept as an
+    /// automatic checkpoint; `force` also if there is no memory to keep.
+    pub async fn sandbox_rollback(
+        &self,
+        caller: &Caller,
+        key: &str,
+        to: SnapshotName,
+        force: bool,
+    ) -> Result<RolledBackView, Error> {
+        let handle = self.find(caller, key)?;
+        let (ctx, caller) = (self.ctx.clone(), caller.clone());
+        self.owned(async move { ctx.rollback(&caller, &handle, &to, force).await })
+            .await
     }
 
     /// Images the caller may use.
@@ -607,7 +627,7 @@ impl Engine {
         self.ctx.user_rotate_key(name).await
     }
 
-    fn find(&self, caller: &Caller, key: &str) -> Result<Handle, Error> {
+    pub(crate) fn find(&self, caller: &Caller, key: &str) -> Result<Handle, Error> {
         self.directory
             .find(&caller.user, key)
             .ok_or_else(|| Error::NotFound {

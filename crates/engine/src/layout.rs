@@ -121,6 +121,16 @@ impl Layout {
         self.sandbox(id).join(format!("{HALF_MADE}cold"))
     }
 
+    /// What a sandbox is about to be put back to.
+    pub fn aside(&self, id: &SandboxId) -> PathBuf {
+        self.sandbox(id).join(format!("{HALF_MADE}rollback"))
+    }
+
+    /// What forks have captured and their copies are going on from; deleted at every start.
+    pub fn forks(&self) -> PathBuf {
+        self.storage.join("forks")
+    }
+
     /// All checkpoints' directories.
     pub fn snapshots(&self) -> PathBuf {
         self.storage.join("snapshots")

@@ -29,6 +29,7 @@ use crate::sandbox::work::{MachineRecord, Work};
 /// Makes the directories, and the data directory's id if it has none yet.
 pub(crate) fn prepare(layout: &Layout) -> std::io::Result<DataDirId> {
     files::remove_tree(&layout.scratch())?;
+    files::remove_tree(&layout.forks())?;
     for dir in [
         layout.scratch(),
         layout.sandboxes(),
@@ -155,6 +156,9 @@ async fn inventory(
         let sandboxes = recorded
             .into_iter()
             .map(|(id, state, process, before_boot)| {
+                if let Err(error) = files::remove_tree(&layout.aside(&id)) {
+                    tracing::error!(sandbox = %id, %error, "files of a rollback were left");
+                }
                 let cold = cold_found(&layout.cold(&id));
                 (
                     id,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bhatti_types::env::Env;
 use bhatti_types::id::UserId;
 use bhatti_types::idle::{IdleSettings, IdleTime};
+use bhatti_types::invalid::Invalid;
 use bhatti_types::labels::Labels;
 use bhatti_types::name::{ImageName, SandboxName, UserName};
 use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
@@ -34,6 +35,8 @@ pub enum Role {
 pub struct NewSandbox {
     /// Its name; one is made up if `None`.
     pub name: Option<SandboxName>,
+    /// The sandbox it is a copy of, by name or id; what follows is then the source's.
+    pub from: Option<String>,
     /// Its image; `base` if `None`.
     pub image: Option<ImageName>,
     /// vCPUs.
@@ -115,6 +118,46 @@ impl IdleEdit {
             busy_cpu: self.busy_cpu.or(settings.busy_cpu),
             wake_timers: self.wake_timers.or(settings.wake_timers),
         }
+    }
+}
+
+/// Copies of a sandbox.
+#[derive(Debug, Clone)]
+pub struct NewCopies {
+    /// The name of one, or what the names of several begin with; the source's with `-fork` if
+    /// `None`.
+    pub name: Option<SandboxName>,
+    /// How many.
+    pub count: Copies,
+    /// How long to wait for room in the host's memory before giving up; not at all if `None`.
+    pub wait: Option<Duration>,
+}
+
+/// How many copies a fork makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copies(u32);
+
+impl Copies {
+    /// One.
+    pub const ONE: Self = Self(1);
+    /// Most at once.
+    pub const MAX: u32 = 100;
+
+    /// So many, if that is from 1 to [`Copies::MAX`].
+    pub fn new(count: u64) -> Result<Self, Invalid> {
+        match u32::try_from(count) {
+            Ok(count @ 1..=Self::MAX) => Ok(Self(count)),
+            Ok(_) | Err(_) => Err(Invalid::new(
+                "number of copies",
+                &count.to_string(),
+                format!("must be from 1 to {}", Self::MAX),
+            )),
+        }
+    }
+
+    /// The number.
+    pub const fn get(self) -> u32 {
+        self.0
     }
 }
 

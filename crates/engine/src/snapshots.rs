@@ -16,7 +16,7 @@ use crate::request::Caller;
 use crate::sandbox::handle::Handle;
 use crate::view::SnapshotView;
 
-fn view(row: SnapshotRow, usage: Option<Usage>) -> SnapshotView {
+pub(crate) fn view(row: SnapshotRow, usage: Option<Usage>) -> SnapshotView {
     SnapshotView {
         id: row.id,
         user: row.user,
@@ -26,6 +26,7 @@ fn view(row: SnapshotRow, usage: Option<Usage>) -> SnapshotView {
         disk_bytes: row.disk_bytes,
         usage,
         stall_ms: row.stall_ms,
+        automatic: row.automatic,
         created_at: row.created_at,
     }
 }

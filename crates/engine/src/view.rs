@@ -1,6 +1,7 @@
 //! What callers are shown.
 
 pub use bhatti_host::extents::Usage;
+pub use bhatti_lifecycle::tree::{Member, Placed};
 use bhatti_types::id::{ImageId, SandboxId, SnapshotId, TemplateId, UserId};
 use bhatti_types::idle::IdleSettings;
 use bhatti_types::labels::Labels;
@@ -69,6 +70,15 @@ pub struct Created {
     pub existing: bool,
 }
 
+/// The answer to a rollback.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RolledBackView {
+    /// The sandbox.
+    pub sandbox: SandboxView,
+    /// The automatic checkpoint of what it was before, unless there was nothing to keep.
+    pub kept: Option<SnapshotName>,
+}
+
 /// A checkpoint as its owner sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotView {
@@ -88,8 +98,30 @@ pub struct SnapshotView {
     pub usage: Option<Usage>,
     /// How long the source stood still, in milliseconds.
     pub stall_ms: u64,
+    /// It was taken before a rollback, and not asked for by anybody.
+    pub automatic: bool,
     /// When it was taken.
     pub created_at: Timestamp,
+}
+
+/// One line of the tree of who descends from whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeView {
+    /// Its place.
+    pub placed: Placed,
+    /// What it is.
+    pub what: Descendant,
+}
+
+/// What stands at a place of the tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Descendant {
+    /// A sandbox.
+    Sandbox(Box<SandboxView>),
+    /// A checkpoint.
+    Snapshot(Box<SnapshotView>),
+    /// One that is gone.
+    Deleted,
 }
 
 /// An image as users see it.

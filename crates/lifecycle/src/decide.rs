@@ -19,6 +19,13 @@ pub enum Request {
     Stop,
     /// Be captured as a checkpoint.
     Checkpoint,
+    /// Be captured for copies that go on at once.
+    Fork,
+    /// Be put back to one of its checkpoints.
+    Rollback {
+        /// Also if what it is now can't be kept as a checkpoint.
+        force: bool,
+    },
     /// Go away.
     Destroy,
 }
@@ -49,6 +56,9 @@ pub enum Denied {
     /// What was asked for needs memory, and it has none.
     #[error("is off and has no memory")]
     NoMemory,
+    /// What it is now would be lost.
+    #[error("has no memory, so what is on its disk now can't be kept as a checkpoint")]
+    NotKept,
 }
 
 /// Decides a request.
@@ -65,6 +75,13 @@ pub const fn decide(state: State, request: Request) -> Decision {
         (State::Cold, Request::Wake | Request::Start { force: false }) => Accept(PlanKind::Wake),
         (State::Off, Request::Wake | Request::Start { .. })
         | (State::Cold | State::Failed, Request::Start { force: true }) => Accept(PlanKind::Boot),
+
+        (State::Hot | State::Warm | State::Cold, Request::Rollback { .. })
+        | (State::Off | State::Failed, Request::Rollback { force: true }) => {
+            Accept(PlanKind::Rollback)
+        }
+        (State::Off, Request::Rollback { force: false }) => Deny(Denied::NotKept),
+
         (State::Failed, _) => Deny(Denied::Failed),
 
         (State::Hot, Request::Pause) => Accept(PlanKind::Cool),
@@ -77,7 +94,9 @@ pub const fn decide(state: State, request: Request) -> Decision {
 
         (State::Hot | State::Warm, Request::Checkpoint) => Accept(PlanKind::Checkpoint),
         (State::Cold, Request::Checkpoint) => Accept(PlanKind::CheckpointCold),
-        (State::Off, Request::Checkpoint) => Deny(Denied::NoMemory),
+        (State::Hot | State::Warm, Request::Fork) => Accept(PlanKind::Fork),
+        (State::Cold, Request::Fork) => Accept(PlanKind::ForkCold),
+        (State::Off, Request::Checkpoint | Request::Fork) => Deny(Denied::NoMemory),
     }
 }
 
@@ -87,13 +106,16 @@ mod test {
     use crate::plan::PlanKind;
     use crate::state::State;
 
-    const REQUESTS: [Request; 7] = [
+    const REQUESTS: [Request; 10] = [
         Request::Wake,
         Request::Start { force: false },
         Request::Start { force: true },
         Request::Pause,
         Request::Stop,
         Request::Checkpoint,
+        Request::Fork,
+        Request::Rollback { force: false },
+        Request::Rollback { force: true },
         Request::Destroy,
     ];
 
@@ -114,6 +136,20 @@ mod test {
                 request == Request::Start { force: true },
                 "{request:?}"
             );
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_kept_is_given_up_only_by_force() {
+        for state in State::ALL {
+            let gives_up = |force| {
+                let accepted = Decision::Accept(PlanKind::Rollback);
+                decide(state, Request::Rollback { force }) == accepted
+                    && !matches!(decide(state, Request::Checkpoint), Decision::Accept(_))
+            };
+            assert!(!gives_up(false), "{state:?}");
+            let can_be_given_up = matches!(state, State::Off | State::Failed);
+            assert_eq!(gives_up(true), can_be_given_up, "{state:?}");
         }
     }
 

@@ -7,6 +7,7 @@
 //! | what is to be done about what a dead daemon left behind? | [`repair::plan_repairs`] |
 //! | when is it paused, and when does it go to disk? | [`idle`] |
 //! | is this within the user's limits? | [`limits`] |
+//! | who descends from whom? | [`tree::forest`] |
 
 pub mod decide;
 pub mod idle;
@@ -14,3 +15,4 @@ pub mod limits;
 pub mod plan;
 pub mod repair;
 pub mod state;
+pub mod tree;

@@ -19,7 +19,7 @@ pub enum PlanKind {
     Stock,
     /// A template: boot once, without identity, and save. It has no record.
     BuildTemplate,
-    /// A new sandbox that goes on from a checkpoint.
+    /// A new sandbox that goes on from a checkpoint, or from what a fork has captured.
     Resume,
     /// Start from the disk.
     Boot,
@@ -35,6 +35,15 @@ pub enum PlanKind {
     Checkpoint,
     /// Capture a sandbox that sleeps, without waking it.
     CheckpointCold,
+    /// Capture a machine for copies that go on from it at once.
+    Fork,
+    /// The same of a sandbox that sleeps, without waking it.
+    ForkCold,
+    /// Capture a machine that is about to be put back, and leave it paused: what it does after it
+    /// was captured would be lost.
+    Keep,
+    /// Put a sandbox back to one of its checkpoints, in place.
+    Rollback,
     /// Take all of it away.
     Destroy,
 }
@@ -48,14 +57,14 @@ pub enum Step {
     RemoveDirectory,
     /// Make the disk from the image.
     CloneImageDisk,
-    /// Make the disk from the checkpoint.
-    CloneSnapshotDisk,
+    /// Make the disk from the one that goes with the saved memory.
+    CloneSavedDisk,
     /// Make the disk from the template.
     CloneTemplateDisk,
     /// Make a memory file that is one hole.
     EmptyMemory,
-    /// Make the checkpoint's memory the base of this one's.
-    LinkSnapshotMemory,
+    /// Make the saved memory the base of this one's.
+    LinkSavedMemory,
     /// Make the cold image's memory the base of this one's.
     LinkColdMemory,
     /// Make the template's memory the base of this one's.
@@ -99,6 +108,21 @@ pub enum Step {
     SealSnapshot,
     /// Delete the checkpoint's directory.
     RemoveSnapshotDirectory,
+    /// Make the directory that copies go on from. It is for this daemon alone.
+    MakeForkDirectory,
+    /// Write state, memory and disk into it.
+    SaveFork,
+    /// Put the cold image and a copy of the disk into it.
+    CopyColdFork,
+    /// Delete it.
+    RemoveForkDirectory,
+    /// Put the checkpoint's state, memory and a copy of its disk next to the sandbox's own,
+    /// durably: from here on the checkpoint itself may be deleted.
+    CopyAside,
+    /// Put the copy of the disk in the place of the sandbox's own.
+    SwapDisk,
+    /// Delete what is left of the copy.
+    RemoveAside,
     /// Make the directory in which a template is built.
     MakeTemplateDirectory,
     /// Write the template's state and memory into it.
@@ -130,7 +154,7 @@ pub enum Step {
 
 impl PlanKind {
     /// All of them, for tables and tests.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::Create,
         Self::Clone,
         Self::Take,
@@ -144,6 +168,10 @@ impl PlanKind {
         Self::Sleep,
         Self::Checkpoint,
         Self::CheckpointCold,
+        Self::Fork,
+        Self::ForkCold,
+        Self::Keep,
+        Self::Rollback,
         Self::Destroy,
     ];
 
@@ -163,6 +191,10 @@ impl PlanKind {
             Self::Sleep => "sleep",
             Self::Checkpoint => "checkpoint",
             Self::CheckpointCold => "checkpoint-cold",
+            Self::Fork => "fork",
+            Self::ForkCold => "fork-cold",
+            Self::Keep => "keep",
+            Self::Rollback => "rollback",
             Self::Destroy => "destroy",
         }
     }
@@ -217,8 +249,8 @@ impl PlanKind {
             ],
             Self::Resume => &[
                 S::MakeDirectory,
-                S::CloneSnapshotDisk,
-                S::LinkSnapshotMemory,
+                S::CloneSavedDisk,
+                S::LinkSavedMemory,
                 S::LaunchSaved,
                 S::Run,
                 S::Greet,
@@ -272,6 +304,31 @@ impl PlanKind {
                 S::SealSnapshot,
                 S::CommitSnapshot,
             ],
+            Self::Fork => &[S::MakeForkDirectory, S::Pause, S::SaveFork, S::Run],
+            Self::ForkCold => &[S::MakeForkDirectory, S::CopyColdFork],
+            Self::Keep => &[
+                S::MakeSnapshotDirectory,
+                S::Pause,
+                S::SaveSnapshot,
+                S::SealSnapshot,
+                S::CommitSnapshot,
+            ],
+            // The disk is changed while the record says off, so that no memory can come over one
+            // that is not its own.
+            Self::Rollback => &[
+                S::CopyAside,
+                S::KillMachine,
+                S::CommitOff,
+                S::SwapDisk,
+                S::RemoveCold,
+                S::LinkSavedMemory,
+                S::LaunchSaved,
+                S::CommitHot,
+                S::Run,
+                S::RemoveAside,
+                S::Greet,
+                S::Identify,
+            ],
             Self::Destroy => &[
                 S::CommitDestroying,
                 S::KillMachine,
@@ -302,7 +359,9 @@ impl PlanKind {
     /// A failed create, clone or template leaves nothing. A failed sleep or checkpoint leaves the machine as it was.
     /// A failed wake leaves the cold image as long as no vCPU has run; from then on the machine
     /// is left running, for its memory is all there is. A failed boot leaves the disk. A failed
-    /// destroy is not undone; it is done again at the next start of the daemon.
+    /// rollback leaves the sandbox as it was, or else off: its memory is kept by then in a
+    /// checkpoint, and its disk is the old or the new one, whole. A failed destroy is not undone;
+    /// it is done again at the next start of the daemon.
     pub fn unwind(self, before: State, begun: &[Step]) -> Vec<Step> {
         use Step as S;
         let begun_with = |step| begun.contains(&step);
@@ -344,7 +403,7 @@ impl PlanKind {
                 steps.push(S::RemoveCold);
                 steps
             }
-            Self::Checkpoint => {
+            Self::Checkpoint | Self::Keep => {
                 let mut steps = Vec::new();
                 // The guest first: nobody waits for the deletion.
                 if before == State::Hot && begun_with(S::Pause) {
@@ -354,6 +413,23 @@ impl PlanKind {
                 steps
             }
             Self::CheckpointCold => vec![S::ForgetSnapshot, S::RemoveSnapshotDirectory],
+            Self::Fork if before == State::Hot && begun_with(S::Pause) => {
+                vec![S::Run, S::RemoveForkDirectory]
+            }
+            Self::Fork | Self::ForkCold => vec![S::RemoveForkDirectory],
+            Self::Rollback if begun_with(S::SwapDisk) => {
+                vec![S::KillMachine, S::CommitOff, S::RemoveCold, S::RemoveAside]
+            }
+            // Nothing of a sleeping sandbox was touched yet.
+            Self::Rollback if before == State::Cold && begun_with(S::CommitOff) => {
+                vec![S::CommitCold, S::RemoveAside]
+            }
+            Self::Rollback if before.has_machine() && begun_with(S::KillMachine) => {
+                vec![S::KillMachine, S::CommitOff, S::RemoveAside]
+            }
+            // It has been paused since it was captured.
+            Self::Rollback if before == State::Hot => vec![S::Run, S::RemoveAside],
+            Self::Rollback => vec![S::RemoveAside],
             Self::Thaw | Self::Cool | Self::Destroy => Vec::new(),
         }
     }
@@ -366,10 +442,10 @@ impl Step {
             Self::MakeDirectory => "make-directory",
             Self::RemoveDirectory => "remove-directory",
             Self::CloneImageDisk => "clone-image-disk",
-            Self::CloneSnapshotDisk => "clone-snapshot-disk",
+            Self::CloneSavedDisk => "clone-saved-disk",
             Self::CloneTemplateDisk => "clone-template-disk",
             Self::EmptyMemory => "empty-memory",
-            Self::LinkSnapshotMemory => "link-snapshot-memory",
+            Self::LinkSavedMemory => "link-saved-memory",
             Self::LinkColdMemory => "link-cold-memory",
             Self::LinkTemplateMemory => "link-template-memory",
             Self::Launch => "launch",
@@ -391,6 +467,13 @@ impl Step {
             Self::CopyCold => "copy-cold",
             Self::SealSnapshot => "seal-snapshot",
             Self::RemoveSnapshotDirectory => "remove-snapshot-directory",
+            Self::MakeForkDirectory => "make-fork-directory",
+            Self::SaveFork => "save-fork",
+            Self::CopyColdFork => "copy-cold-fork",
+            Self::RemoveForkDirectory => "remove-fork-directory",
+            Self::CopyAside => "copy-aside",
+            Self::SwapDisk => "swap-disk",
+            Self::RemoveAside => "remove-aside",
             Self::MakeTemplateDirectory => "make-template-directory",
             Self::SaveTemplate => "save-template",
             Self::SealTemplate => "seal-template",
@@ -422,6 +505,15 @@ mod test {
         assert!(at(Step::CommitHot) < at(Step::Run));
         assert!(at(Step::CommitHot) < at(Step::RemoveCold));
         assert!(place(PlanKind::Boot, Step::CommitHot) < place(PlanKind::Boot, Step::RemoveCold));
+    }
+
+    #[test]
+    fn a_disk_is_exchanged_only_while_the_record_says_that_there_is_no_memory() {
+        let at = |step| place(PlanKind::Rollback, step);
+        assert!(at(Step::KillMachine) < at(Step::CommitOff));
+        assert!(at(Step::CommitOff) < at(Step::SwapDisk));
+        assert!(at(Step::SwapDisk) < at(Step::CommitHot));
+        assert!(at(Step::CommitHot) < at(Step::Run));
     }
 
     #[test]

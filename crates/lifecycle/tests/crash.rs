@@ -39,6 +39,18 @@ struct World {
     template: Files,
     /// A vCPU has run since the cold image was made.
     moved_on: bool,
+    /// Which disk it is: each copy that is made of another has a number of its own.
+    disk: u32,
+    last_disk: u32,
+    /// The checkpoint's files next to it, and among them a copy of the disk.
+    aside: bool,
+    disk_aside: Option<u32>,
+    /// The disk that belongs to the memory of the VMM, or of the cold image.
+    memory_over: u32,
+    /// The disk that belongs to the saved memory that was made ready last.
+    saved_over: u32,
+    /// What copies go on from.
+    fork: Files,
 }
 
 const NOTHING: World = World {
@@ -50,6 +62,13 @@ const NOTHING: World = World {
     snapshot: Files::None,
     template: Files::None,
     moved_on: false,
+    disk: 0,
+    last_disk: 0,
+    aside: false,
+    disk_aside: None,
+    memory_over: 0,
+    saved_over: 0,
+    fork: Files::None,
 };
 
 impl World {
@@ -84,8 +103,15 @@ impl World {
                 ..world
             },
             PlanKind::Stock | PlanKind::BuildTemplate => NOTHING,
-            PlanKind::Checkpoint | PlanKind::CheckpointCold => Self {
+            PlanKind::Checkpoint | PlanKind::CheckpointCold | PlanKind::Keep => Self {
                 snapshot_record: Some(false),
+                ..world
+            },
+            // What it was has been kept, and it is paused since.
+            PlanKind::Rollback => Self {
+                snapshot_record: Some(true),
+                snapshot: Files::Whole,
+                vmm: vmm.map(|_| Vcpus::Paused),
                 ..world
             },
             _ => world,
@@ -98,11 +124,10 @@ impl World {
             Step::RemoveDirectory => {
                 assert_eq!(self.vmm, None, "files deleted under a VMM");
                 (self.directory, self.cold) = (false, Files::None);
+                self.apply(Step::RemoveAside);
             }
-            Step::Launch | Step::LaunchSaved => {
-                assert_eq!(self.vmm, None, "two VMMs on one disk");
-                self.vmm = Some(Vcpus::Paused);
-            }
+            Step::Launch => self.launch(self.disk),
+            Step::LaunchSaved => self.launch(self.memory_over),
             Step::KillMachine => self.vmm = None,
             Step::Run => {
                 assert_ne!(
@@ -140,13 +165,28 @@ impl World {
             Step::CommitSnapshot => self.snapshot_record = Some(true),
             Step::Forget => self.record = None,
             Step::ForgetSnapshot => self.snapshot_record = None,
-            Step::CloneImageDisk
-            | Step::CloneSnapshotDisk
-            | Step::CloneTemplateDisk
-            | Step::EmptyMemory
-            | Step::LinkSnapshotMemory
+            Step::MakeForkDirectory | Step::SaveFork | Step::CopyColdFork => {
+                self.fork = Files::Partial;
+            }
+            Step::RemoveForkDirectory => self.fork = Files::None,
+            Step::CopyAside => {
+                self.aside = true;
+                self.disk_aside = Some(self.copied_disk());
+            }
+            Step::SwapDisk => {
+                assert_eq!(self.vmm, None, "a disk exchanged under a VMM");
+                let off = Some(State::Off);
+                assert_eq!(self.record, off, "a memory is left without its disk");
+                // Taken again after it was done, there is no copy any more.
+                self.disk = self.disk_aside.take().unwrap_or(self.disk);
+            }
+            Step::RemoveAside => (self.aside, self.disk_aside) = (false, None),
+            Step::LinkSavedMemory | Step::LinkTemplateMemory => self.memory_over = self.saved_over,
+            Step::CloneImageDisk | Step::CloneSavedDisk | Step::CloneTemplateDisk => {
+                self.disk = self.copied_disk()
+            }
+            Step::EmptyMemory
             | Step::LinkColdMemory
-            | Step::LinkTemplateMemory
             | Step::Greet
             | Step::Identify
             | Step::PrepareGuest
@@ -154,6 +194,20 @@ impl World {
             | Step::AskTimers
             | Step::SyncGuest => {}
         }
+    }
+
+    /// A copy of the disk that belongs to a saved memory, or of an image's.
+    fn copied_disk(&mut self) -> u32 {
+        self.last_disk += 1;
+        self.saved_over = self.last_disk;
+        self.last_disk
+    }
+
+    fn launch(&mut self, memory_over: u32) {
+        assert_eq!(self.vmm, None, "two VMMs on one disk");
+        assert_eq!(memory_over, self.disk, "a memory over another disk");
+        self.memory_over = memory_over;
+        self.vmm = Some(Vcpus::Paused);
     }
 
     /// A new daemon starts on it.
@@ -199,6 +253,9 @@ impl World {
                 .into_iter()
                 .collect(),
         };
+        // What is done without a plan: these are never wanted after a restart.
+        self.apply(Step::RemoveForkDirectory);
+        self.apply(Step::RemoveAside);
         for repair in plan_repairs(&found) {
             match repair {
                 Repair::EndProcess(()) => self.apply(Step::KillMachine),
@@ -234,10 +291,13 @@ impl World {
             Some(State::Cold) => {
                 assert_eq!((self.vmm, self.cold), (None, Files::Whole), "{told}");
                 assert!(!self.moved_on, "old memory over a newer disk: {told}");
+                assert_eq!(self.memory_over, self.disk, "over another disk: {told}");
             }
             Some(State::Off | State::Failed) => assert_eq!(self.vmm, None, "{told}"),
             Some(half @ (State::Creating | State::Destroying)) => panic!("{half:?} left: {told}"),
         }
+        assert!(!self.aside, "leaked: {told}");
+        assert_eq!(self.fork, Files::None, "leaked: {told}");
         match self.snapshot_record {
             None => assert_eq!(self.snapshot, Files::None, "leaked: {told}"),
             Some(true) => assert_eq!(self.snapshot, Files::Whole, "shown as whole: {told}"),
@@ -261,11 +321,13 @@ fn beginnings(kind: PlanKind) -> &'static [State] {
         | PlanKind::Stock
         | PlanKind::BuildTemplate => &[State::Creating],
         PlanKind::Boot => &[State::Off, State::Cold, State::Failed],
-        PlanKind::Wake | PlanKind::CheckpointCold => &[State::Cold],
+        PlanKind::Wake | PlanKind::CheckpointCold | PlanKind::ForkCold => &[State::Cold],
         PlanKind::Thaw => &[State::Warm],
+        PlanKind::Sleep | PlanKind::Checkpoint | PlanKind::Fork | PlanKind::Keep => {
+            &[State::Hot, State::Warm]
+        }
         PlanKind::Cool => &[State::Hot],
-        PlanKind::Sleep | PlanKind::Checkpoint => &[State::Hot, State::Warm],
-        PlanKind::Destroy => &[
+        PlanKind::Destroy | PlanKind::Rollback => &[
             State::Hot,
             State::Warm,
             State::Cold,
@@ -293,7 +355,7 @@ fn at_every_point(mut body: impl FnMut(World, PlanKind, State, &[Step], &str)) {
                         // A warm source stays paused through its checkpoint.
                         if *step == Step::Run
                             && *state == State::Warm
-                            && kind == PlanKind::Checkpoint
+                            && matches!(kind, PlanKind::Checkpoint | PlanKind::Fork)
                         {
                             continue;
                         }
@@ -316,6 +378,52 @@ fn a_daemon_killed_at_any_point_leaves_nothing_half_made_after_its_restart() {
         world.restart();
         assert_eq!(once, world, "a second restart changes nothing: {told}");
     });
+}
+
+#[test]
+fn a_rollback_cut_off_anywhere_keeps_what_was_and_never_mixes_two_machines() {
+    for (state, effect) in beginnings(PlanKind::Rollback)
+        .iter()
+        .flat_map(|state| [(*state, false), (*state, true)])
+    {
+        let steps = PlanKind::Rollback.steps();
+        for begun in 0..=steps.len() {
+            let before = World::before(PlanKind::Rollback, state);
+            let mut world = before;
+            let done = if effect {
+                begun
+            } else {
+                begun.saturating_sub(1)
+            };
+            for step in &steps[..done] {
+                world.apply(*step);
+            }
+            for unwound in [false, true] {
+                let mut world = world;
+                let told = format!("from {state:?}, {:?}, {effect} {unwound}", &steps[..begun]);
+                if unwound && begun > 0 {
+                    for step in PlanKind::Rollback.unwind(state, &steps[..begun]) {
+                        world.apply(step);
+                    }
+                } else {
+                    world.restart();
+                }
+                world.check(&told);
+                assert_eq!(world.snapshot_record, Some(true), "{told}");
+                let as_it_was = World {
+                    moved_on: before.moved_on,
+                    // It goes on if it ran before.
+                    vmm: before.vmm.filter(|_| world.vmm.is_some()),
+                    last_disk: before.last_disk,
+                    saved_over: before.saved_over,
+                    ..world
+                } == before;
+                let finished = world.record == Some(State::Hot) && world.disk != before.disk;
+                let off = world.record == Some(State::Off) && world.vmm.is_none();
+                assert!(as_it_was || finished || off, "{told}: {world:?}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use bhatti_api::exec::{DEFAULT_TIMEOUT_SEC, ExecRequest, MAX_TIMEOUT_SEC};
 use bhatti_api::idle::{EditSandbox, EditUser};
-use bhatti_api::sandbox::CreateSandbox;
+use bhatti_api::sandbox::{CreateSandbox, ForkSandbox};
 use bhatti_api::snapshot::{CreateSnapshot, ResumeSnapshot};
 use bhatti_api::template::WarmImage;
 use bhatti_api::user::CreateUser;
 use bhatti_engine::request::{
-    EditSandbox as NewSettings, IdleEdit, NewExec, NewSandbox, NewUser, Size, TimeEdit,
+    Copies, EditSandbox as NewSettings, IdleEdit, NewCopies, NewExec, NewSandbox, NewUser, Size,
+    TimeEdit,
 };
 use bhatti_types::env::Env;
 use bhatti_types::idle::IdleSettings;
@@ -56,8 +57,27 @@ pub(crate) enum Wanted {
 }
 
 pub(crate) fn new_sandbox(body: CreateSandbox) -> Result<NewSandbox, Invalid> {
+    if let Some(from) = &body.from {
+        let rest = CreateSandbox {
+            name: None,
+            from: None,
+            wait_sec: None,
+            ..body.clone()
+        };
+        if rest != CreateSandbox::default() {
+            let reason = "a copy has the settings of its source: only `name` may be given besides";
+            return Err(Invalid::new("from", from, reason));
+        }
+        return Ok(NewSandbox {
+            name: given_name(body.name)?,
+            from: Some(from.clone()),
+            wait: wait(body.wait_sec)?,
+            ..NewSandbox::default()
+        });
+    }
     Ok(NewSandbox {
         name: given_name(body.name)?,
+        from: None,
         image: body
             .image
             .filter(|name| !name.is_empty())
@@ -199,6 +219,14 @@ fn given_name(name: Option<String>) -> Result<Option<SandboxName>, Invalid> {
 
 pub(crate) fn new_snapshot(body: &CreateSnapshot) -> Result<SnapshotName, Invalid> {
     body.name.parse()
+}
+
+pub(crate) fn new_copies(body: ForkSandbox) -> Result<NewCopies, Invalid> {
+    Ok(NewCopies {
+        name: given_name(body.name)?,
+        count: body.count.map_or(Ok(Copies::ONE), Copies::new)?,
+        wait: wait(body.wait_sec)?,
+    })
 }
 
 pub(crate) fn resumed_name(body: ResumeSnapshot) -> Result<Option<SandboxName>, Invalid> {
@@ -356,6 +384,23 @@ mod test {
             (1, 1024, None)
         );
         assert!(new.name.is_none() && new.image.is_none());
+    }
+
+    #[test]
+    fn a_copy_is_given_nothing_but_a_name() {
+        let copy = CreateSandbox {
+            name: Some("try".to_owned()),
+            from: Some("agent".to_owned()),
+            ..CreateSandbox::default()
+        };
+        let new = new_sandbox(copy.clone()).unwrap();
+        assert_eq!(new.from.as_deref(), Some("agent"));
+        assert_eq!(new.name.unwrap().as_str(), "try");
+        let more = CreateSandbox {
+            memory_mb: Some(2048),
+            ..copy
+        };
+        assert!(new_sandbox(more).is_err());
     }
 
     #[test]

@@ -7,12 +7,14 @@ use bhatti_api::image::Image;
 use bhatti_api::sandbox::Sandbox;
 use bhatti_api::snapshot::Snapshot;
 use bhatti_api::template::Template;
+use bhatti_api::tree::TreeNode;
 use bhatti_api::user::User;
 use bhatti_engine::view::{
-    IdleView, ImageView, Next, SandboxView, SleepAllView, SnapshotView, TemplateView, Usage,
-    UserView,
+    Descendant, IdleView, ImageView, Member, Next, SandboxView, SleepAllView, SnapshotView,
+    TemplateView, TreeView, Usage, UserView,
 };
 use bhatti_types::idle::IdleTime;
+use bhatti_types::parent::Parent;
 use jiff::Timestamp;
 
 /// RFC 3339 with exactly three digits of a second, as in the store.
@@ -49,6 +51,10 @@ pub(crate) fn sandbox(view: SandboxView) -> Sandbox {
         labels: view.labels.into(),
         user: view.run_as,
         resumed_from: view.resumed_from.map(String::from),
+        forked_from: match view.parent {
+            Some(Parent::Sandbox(id)) => Some(id.into()),
+            Some(Parent::Snapshot(_)) | None => None,
+        },
         keep_hot: view.idle.keep_hot.unwrap_or_default(),
         idle: None,
         created_by: view.user.into(),
@@ -105,7 +111,53 @@ pub(crate) fn snapshot(view: SnapshotView) -> Snapshot {
         disk_own_bytes: view.usage.map(|usage| usage.own_bytes),
         disk_shared_bytes: view.usage.map(|usage| usage.shared_bytes),
         stall_ms: view.stall_ms,
+        automatic: view.automatic,
         created_at: time(view.created_at),
+    }
+}
+
+pub(crate) fn tree_node(line: TreeView) -> TreeNode {
+    let node = TreeNode {
+        kind: match line.placed.member {
+            Member::Sandbox(_) => "sandbox",
+            Member::Snapshot(_) => "snapshot",
+        }
+        .to_owned(),
+        id: line.placed.member.id().to_owned(),
+        parent: line.placed.parent.map(|parent| parent.id().to_owned()),
+        depth: line.placed.depth,
+        deleted: false,
+        name: None,
+        status: None,
+        thermal: None,
+        memory_mb: None,
+        disk_own_bytes: None,
+        disk_shared_bytes: None,
+        automatic: false,
+        created_at: None,
+    };
+    match line.what {
+        Descendant::Sandbox(view) => TreeNode {
+            name: Some(view.name.into()),
+            status: Some(view.status.as_str().to_owned()),
+            thermal: Some(view.thermal.as_str().to_owned()),
+            memory_mb: Some(view.memory.into()),
+            created_at: Some(time(view.created_at)),
+            ..node
+        },
+        Descendant::Snapshot(view) => TreeNode {
+            name: Some(view.name.into()),
+            memory_mb: Some(view.memory.into()),
+            disk_own_bytes: view.usage.map(|usage| usage.own_bytes),
+            disk_shared_bytes: view.usage.map(|usage| usage.shared_bytes),
+            automatic: view.automatic,
+            created_at: Some(time(view.created_at)),
+            ..node
+        },
+        Descendant::Deleted => TreeNode {
+            deleted: true,
+            ..node
+        },
     }
 }
 

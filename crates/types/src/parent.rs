@@ -8,7 +8,7 @@ use crate::id::{SandboxId, SnapshotId};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Parent {
-    /// It was resumed from, or last put back to, this checkpoint.
+    /// It was resumed from this checkpoint.
     Snapshot(SnapshotId),
     /// It was forked from this sandbox.
     Sandbox(SandboxId),

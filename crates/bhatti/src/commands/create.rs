@@ -4,6 +4,7 @@ use bhatti_api::sandbox::CreateSandbox;
 use bhatti_types::name::{ImageName, SandboxName};
 use clap::Args;
 
+use super::fork::forked;
 use super::idle_args::{IdleArgs, wait};
 use crate::failure::Failure;
 use crate::progress::with_progress;
@@ -16,6 +17,14 @@ pub(crate) struct CreateArgs {
     /// Its name; one is made up if there is none
     #[arg(long, value_parser = values::name::<SandboxName>)]
     name: Option<SandboxName>,
+    /// Make it a copy of this sandbox, by name or id, as `bhatti fork` does
+    #[arg(
+        long,
+        value_name = "SANDBOX",
+        value_parser = values::name::<SandboxName>,
+        conflicts_with_all = ["image", "cpus", "memory", "disk_size", "env", "label", "user"]
+    )]
+    from: Option<SandboxName>,
     /// The image it is made from [default: base]
     #[arg(long, value_parser = values::name::<ImageName>)]
     image: Option<ImageName>,
@@ -49,6 +58,7 @@ pub(crate) async fn run(args: CreateArgs, context: &Context) -> Result<(), Failu
     let idle = args.idle.fields();
     let new = CreateSandbox {
         name: args.name.map(String::from),
+        from: args.from.map(String::from),
         image: args.image.map(String::from),
         cpus: args.cpus.map(|count| count as f64),
         memory_mb: args.memory,
@@ -74,6 +84,9 @@ pub(crate) async fn run(args: CreateArgs, context: &Context) -> Result<(), Failu
         let name = &sandbox.name;
         if created.existing {
             return format!("sandbox/{name} unchanged (already exists)");
+        }
+        if let Some(source) = &new.from {
+            return forked(name, source);
         }
         let disk = match new.disk_size_mb {
             None | Some(0) => String::new(),

@@ -91,6 +91,7 @@ fn people(sandbox: &Sandbox) -> String {
             .clone()
             .map(|name| ("Resumed from", name)),
     );
+    lines.extend(sandbox.forked_from.clone().map(|id| ("Forked from", id)));
     lines.push(("Created", sandbox.created_at.clone()));
     lines.extend(sandbox.stopped_at.clone().map(|at| ("Stopped", at)));
     lines.push(("CPUs", sandbox.cpus.to_string()));

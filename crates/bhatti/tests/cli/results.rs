@@ -36,6 +36,13 @@ fn results_are_the_lines_of_the_transcripts() {
         &["snapshot", "resume", "pre", "--name", "retry"],
         &["snapshot", "resume", "pre"],
         &["snap", "rm", "-y", "pre"],
+        &["fork", "dev"],
+        &["fork", "dev", "--name", "try", "-n", "3"],
+        &["create", "--name", "try", "--from", "dev"],
+        &["rollback", "dev", "--to", "pre", "--yes"],
+        &["rollback", "dev", "--to", "pre", "--force", "-y"],
+        &["tree"],
+        &["tree", "lonely"],
         &["image", "list"],
         &["image", "warm", "base", "--memory", "1024"],
         &["template", "list"],
@@ -58,6 +65,9 @@ fn json_is_the_api_s_own() {
         &["create", "--name", "dev", "--json"],
         &["--json", "destroy", "dev", "-y"],
         &["snapshot", "create", "dev", "--name", "pre", "--json"],
+        &["fork", "dev", "--name", "try", "--json"],
+        &["rollback", "dev", "--to", "pre", "-y", "--json"],
+        &["tree", "lonely", "--json"],
         &["user", "create", "--name", "alice", "--json"],
         &["user", "rotate-key", "alice", "--json"],
         &["exec", "--json", "--detach", "dev", "x"],
@@ -99,6 +109,10 @@ fn flags_become_the_fields_of_one_request() {
     home.run(&["start", "sbx_0123456789abcdef", "--force"]);
     home.run(&["stop", "a"]);
     home.run(&["snapshot", "resume", "pre"]);
+    home.run(&["fork", "a", "--name", "b", "--count", "2"]);
+    home.run(&["create", "--from", "a"]);
+    home.run(&["rollback", "a", "--to", "pre", "--yes"]);
+    home.run(&["tree", "a"]);
     home.run(&[
         "user",
         "create",

@@ -60,6 +60,25 @@ pub(crate) fn play(request: &Request, mut stream: Box<dyn Stream>) {
         ("GET", ["sandboxes", name]) if usage => (200, with_usage(sandbox(name))),
         ("GET", ["sandboxes", name]) => (200, sandbox(name)),
         ("DELETE", ["sandboxes", _]) => (200, json!({"status": "destroyed"})),
+        ("POST", ["sandboxes", source, "fork"]) => {
+            let count = body["count"].as_u64().unwrap();
+            let name = name(&format!("{source}-fork"));
+            let copies = (1..=count).map(|number| match count {
+                1 => sandbox(&name),
+                _ => sandbox(&format!("{name}-{number}")),
+            });
+            (201, copies.collect())
+        }
+        ("POST", ["sandboxes", name, "rollback"]) => {
+            let mut back = sandbox(name);
+            if body["force"] != true {
+                let to = body["to"].as_str().unwrap();
+                back["kept_as"] = format!("{name}-before-{to}-1").into();
+            }
+            (200, back)
+        }
+        ("GET", ["tree"]) if query == "sandbox=lonely" => (200, json!([])),
+        ("GET", ["tree"]) => (200, tree()),
         ("POST", ["sandboxes", name, "stop" | "start"]) => (200, sandbox(name)),
         ("POST", ["sandboxes", _, "exec"]) => (
             200,
@@ -167,6 +186,34 @@ fn snapshot(name: &str, source: &str) -> Value {
         "disk_own_bytes": 1_048_577, "disk_shared_bytes": 156_237_824, "stall_ms": 12,
         "created_at": "2026-11-24T09:05:00.000Z",
     })
+}
+
+fn tree() -> Value {
+    let line = |kind: &str, id: &str, parent: Option<&str>, depth: u32, name: &str| {
+        let mut line = json!({
+            "kind": kind, "id": id, "depth": depth, "name": name, "memory_mb": 1024,
+            "created_at": "2026-11-24T09:00:00.000Z",
+        });
+        if let Some(parent) = parent {
+            line["parent"] = parent.into();
+        }
+        if kind == "sandbox" {
+            line["status"] = "running".into();
+            line["thermal"] = "hot".into();
+        } else {
+            line["disk_own_bytes"] = 57_286_401.into();
+        }
+        line
+    };
+    let (dev, pre) = ("sbx_0123456789abcdef", "snp_0123456789abcdef");
+    json!([
+        line("sandbox", dev, None, 0, "dev"),
+        line("snapshot", pre, Some(dev), 1, "pre"),
+        line("sandbox", "sbx_0000000000000001", Some(pre), 2, "retry"),
+        line("sandbox", "sbx_0000000000000002", Some(dev), 1, "try-1"),
+        {"kind": "sandbox", "id": "sbx_0000000000000003", "depth": 0, "deleted": true},
+        line("snapshot", "snp_0000000000000001", Some("sbx_0000000000000003"), 1, "old"),
+    ])
 }
 
 fn image(user: &str, name: &str) -> Value {

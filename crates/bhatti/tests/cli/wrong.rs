@@ -8,7 +8,7 @@ fn wrong_command_lines_say_what_is_wrong() {
     let home = Home::new();
     let long = "x".repeat(64);
     let commands: &[&[&str]] = &[
-        &["frob"],
+        &["grumble"],
         &["lst"],
         &["create", "dev"],
         &["create", "--nmae", "x"],
@@ -32,6 +32,13 @@ fn wrong_command_lines_say_what_is_wrong() {
         &["create", "--label", "a=1", "--label", "a=2"],
         &["create", "--label", "bhatti.sh/x=1"],
         &["create", "--name", "a", "--name", "b"],
+        &["create", "--from", "dev", "--memory", "512"],
+        &["fork"],
+        &["fork", "dev", "-n", "many"],
+        &["fork", "dev", "--name", "a/b"],
+        &["rollback", "dev"],
+        &["rollback", "dev", "--to", "pre"],
+        &["tree", "a/b"],
         &["list", "-o", "json"],
         &["list", "extra"],
         &["list", "--label", "x"],

@@ -224,6 +224,16 @@ impl Actor {
                 self.publish();
                 let _ = reply.send(result);
             }
+            Message::Fork { point, reply } => {
+                let result = self.fork(point).await;
+                self.publish();
+                let _ = reply.send(result);
+            }
+            Message::Rollback { to, force, reply } => {
+                let result = self.rollback(*to, force).await;
+                self.publish();
+                let _ = reply.send(result);
+            }
             Message::Destroy(reply) => {
                 let result = self.destroy().await;
                 // Without a record it is gone, however an earlier destroy said it ended.
@@ -340,7 +350,15 @@ impl Actor {
                 return Err(Error::internal("a checkpoint is never there already"));
             }
         };
-        let mut snapshot = snapshot;
+        self.capture(kind, snapshot).await
+    }
+
+    /// Captures the sandbox into a recorded checkpoint.
+    pub(super) async fn capture(
+        &mut self,
+        kind: PlanKind,
+        mut snapshot: Box<SnapshotRow>,
+    ) -> Result<SnapshotRow, Error> {
         snapshot.accelerator.clone_from(&self.work.row.accelerator);
         self.work.material = Material::Snapshot(snapshot);
         let result = self.work.run(kind).await;
@@ -402,7 +420,7 @@ impl Actor {
         }
     }
 
-    fn denied(&self, denied: Denied) -> Error {
+    pub(super) fn denied(&self, denied: Denied) -> Error {
         let name = &self.work.row.name;
         Error::Conflict {
             message: format!("sandbox {:?} {denied}", name.as_str()),
@@ -411,6 +429,9 @@ impl Actor {
                     "`bhatti start --force {name}` boots it from its disk; its memory is lost"
                 )),
                 Denied::NoMemory => Some(format!("start it first: `bhatti start {name}`")),
+                Denied::NotKept => {
+                    Some("start it first, or give up what is on its disk with `--force`".to_owned())
+                }
                 Denied::BeingCreated | Denied::BeingDestroyed => None,
             },
         }

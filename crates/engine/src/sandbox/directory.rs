@@ -54,6 +54,10 @@ impl Directory {
             .collect()
     }
 
+    pub(crate) fn by_id(&self, id: &SandboxId) -> Option<Handle> {
+        self.lock().handles.get(id).cloned()
+    }
+
     /// All of them, of all users.
     pub(crate) fn all(&self) -> Vec<Handle> {
         self.lock().handles.values().cloned().collect()

@@ -6,11 +6,12 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Once};
 
 use bhatti_host::files::{self, Cloned};
+use bhatti_host::pool::settings::StorageKind;
 use bhatti_lifecycle::state::State;
 use bhatti_vmm::machine::file as machine_file;
 use jiff::Timestamp;
 
-use super::work::{Material, Work};
+use super::work::{Material, Trust, Work};
 use crate::bases::{self, Base, Bases};
 use crate::checkpoint::{self, Depth, ImageError, ImageKind, Manifest};
 use crate::context::Context;
@@ -66,21 +67,35 @@ impl Work {
         Ok(())
     }
 
-    pub(super) async fn clone_snapshot_disk(&mut self) -> Result<(), Error> {
-        let image = self.ctx.layout.snapshot(&self.snapshot()?.id);
-        self.clone_disk_of(&image).await
-    }
-
-    /// Makes the disk of a checkpoint's or template's, which is checked.
+    /// Makes the disk of a template's, which is checked.
     pub(super) async fn clone_disk_of(&mut self, image: &Path) -> Result<(), Error> {
         self.check_sound(image).await?;
         let (from, to) = (image.join(file::DISK), self.dir().join(machine_file::DISK));
         let path = to.clone();
-        let (root, dir) = (self.ctx.layout.root().to_owned(), self.dir());
+        let (root, dir) = (self.ctx.layout.storage().to_owned(), self.dir());
         let image = image.to_owned();
         blocking(move || {
             clone(&from, &to)?;
             bases::note_disk(&root, &dir, &image);
+            Ok(())
+        })
+        .await?;
+        self.sync_disk_meanwhile(path);
+        Ok(())
+    }
+
+    pub(super) async fn clone_saved_disk(&mut self) -> Result<(), Error> {
+        self.check_saved().await?;
+        let saved = self.saved()?.clone();
+        let (root, dir) = (self.ctx.layout.root().to_owned(), self.dir());
+        let path = dir.join(machine_file::DISK);
+        let to = path.clone();
+        blocking(move || {
+            clone(&saved.dir.join(file::DISK), &to)?;
+            match saved.trust {
+                Trust::Manifest => bases::note_disk(&root, &dir, &saved.dir),
+                Trust::JustWritten => bases::copy_note(&saved.dir, &dir),
+            }
             Ok(())
         })
         .await?;
@@ -111,9 +126,8 @@ impl Work {
         blocking(move || bases::remove_memory(&dir)).await
     }
 
-    pub(super) async fn link_snapshot_memory(&mut self) -> Result<(), Error> {
-        let image = self.ctx.layout.snapshot(&self.snapshot()?.id);
-        let dir = self.dir();
+    pub(super) async fn link_saved_memory(&mut self) -> Result<(), Error> {
+        let (image, dir) = (self.saved()?.dir.clone(), self.dir());
         blocking(move || bases::link_memory(&image, &dir)).await
     }
 
@@ -125,7 +139,7 @@ impl Work {
     }
 
     /// Checks every byte of an image once in the life of a daemon; its sizes every time.
-    async fn check_sound(&self, image: &Path) -> Result<(), Error> {
+    pub(super) async fn check_sound(&self, image: &Path) -> Result<(), Error> {
         let depth = if self.ctx.is_sound(image) {
             Depth::Sizes
         } else {
@@ -199,35 +213,60 @@ impl Work {
 
     pub(super) async fn make_snapshot_directory(&mut self) -> Result<(), Error> {
         let half = self.ctx.layout.snapshot_half(&self.snapshot()?.id);
-        blocking(move || fs_err::create_dir_all(half)).await
+        blocking(move || fs_err::create_dir_all(half)).await?;
+        self.settle_disk().await
+    }
+
+    /// Has a running machine's disk written out before the machine stands still: what shares
+    /// blocks is written out first, and there is less of it then.
+    pub(super) async fn settle_disk(&self) -> Result<(), Error> {
+        let shares = match self.ctx.storage.kind() {
+            StorageKind::Reflink | StorageKind::Pool => true,
+            StorageKind::Copy => false,
+        };
+        if self.state() != State::Hot || !shares {
+            return Ok(());
+        }
+        let disk = self.dir().join(machine_file::DISK);
+        blocking(move || files::sync_file(&disk)).await
     }
 
     pub(super) async fn save_snapshot(&mut self) -> Result<(), Error> {
         let half = self.ctx.layout.snapshot_half(&self.snapshot()?.id);
+        self.save_machine(half).await
+    }
+
+    /// Puts the paused machine's state, memory and disk into a directory.
+    pub(super) async fn save_machine(&self, to: PathBuf) -> Result<(), Error> {
         let machine = self.machine()?.clone();
         machine
             .save(
-                &half.join(file::STATE),
-                &half.join(file::MEMORY),
+                &to.join(file::STATE),
+                &to.join(file::MEMORY),
                 &never_cancelled(),
             )
             .await?;
-        let (from, to) = (self.dir().join(machine_file::DISK), half.join(file::DISK));
+        let (from, to) = (self.dir().join(machine_file::DISK), to.join(file::DISK));
         blocking(move || clone(&from, &to)).await
     }
 
     pub(super) async fn copy_cold(&mut self) -> Result<(), Error> {
         let half = self.ctx.layout.snapshot_half(&self.snapshot()?.id);
+        self.copy_cold_into(half).await
+    }
+
+    /// Puts the cold image and a copy of the disk into a directory.
+    pub(super) async fn copy_cold_into(&self, to: PathBuf) -> Result<(), Error> {
         let cold = self.ctx.layout.cold(&self.row.id);
         self.check_sound(&cold).await?;
         let disk = self.dir().join(machine_file::DISK);
         blocking(move || {
             for name in [file::STATE, file::MEMORY] {
-                files::remove_file(&half.join(name))?;
+                files::remove_file(&to.join(name))?;
                 // Neither is written to again: an image is immutable.
-                fs_err::hard_link(cold.join(name), half.join(name))?;
+                fs_err::hard_link(cold.join(name), to.join(name))?;
             }
-            clone(&disk, &half.join(file::DISK))
+            clone(&disk, &to.join(file::DISK))
         })
         .await
     }
@@ -240,7 +279,7 @@ impl Work {
         );
         let manifest = self.manifest(ImageKind::Checkpoint);
         let dir = whole.clone();
-        let (root, sandbox) = (self.ctx.layout.root().to_owned(), self.dir());
+        let (root, sandbox) = (self.ctx.layout.storage().to_owned(), self.dir());
         // What was copied: the cold image, or what the machine maps with its pages over it.
         let memory = if self.state() == State::Cold {
             self.ctx.layout.cold(&self.row.id).join(file::MEMORY)
@@ -303,7 +342,7 @@ pub(super) fn never_cancelled() -> Arc<AtomicBool> {
     Arc::default()
 }
 
-fn clone(from: &Path, to: &Path) -> std::io::Result<()> {
+pub(super) fn clone(from: &Path, to: &Path) -> std::io::Result<()> {
     if let Cloned::Copied { bytes } = files::clone_file(from, to)? {
         NO_REFLINK.call_once(|| {
             tracing::warn!(

@@ -11,10 +11,12 @@ use bhatti_types::state::Status;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Span;
 
+use super::fork::Forked;
 use super::leases::{Lease, Leases, Waiting};
+use super::work::ForkPoint;
 use crate::error::{Error, Kind};
 use crate::request::EditSandbox;
-use crate::view::{IdleView, SandboxView};
+use crate::view::{IdleView, RolledBackView, SandboxView};
 
 /// Requests that may wait for one sandbox. More are made to wait at the sender.
 pub(super) const QUEUE: usize = 64;
@@ -85,6 +87,15 @@ pub(super) enum Message {
         snapshot: Box<SnapshotRow>,
         reply: oneshot::Sender<Result<SnapshotRow, Error>>,
     },
+    Fork {
+        point: ForkPoint,
+        reply: oneshot::Sender<Result<Forked, Error>>,
+    },
+    Rollback {
+        to: Box<SnapshotRow>,
+        force: bool,
+        reply: oneshot::Sender<Result<RolledBackView, Error>>,
+    },
     Destroy(oneshot::Sender<Result<(), Error>>),
 }
 
@@ -99,6 +110,8 @@ impl Message {
             | Self::Relieve(_)
             | Self::Edit { .. }
             | Self::Checkpoint { .. }
+            | Self::Fork { .. }
+            | Self::Rollback { .. }
             | Self::Destroy(_) => false,
         }
     }
@@ -225,6 +238,20 @@ impl Handle {
     pub(crate) async fn checkpoint(&self, snapshot: SnapshotRow) -> Result<SnapshotRow, Error> {
         let snapshot = Box::new(snapshot);
         self.ask(|reply| Message::Checkpoint { snapshot, reply })
+            .await
+    }
+
+    pub(crate) async fn fork(&self, point: ForkPoint) -> Result<Forked, Error> {
+        self.ask(|reply| Message::Fork { point, reply }).await
+    }
+
+    pub(crate) async fn rollback(
+        &self,
+        to: SnapshotRow,
+        force: bool,
+    ) -> Result<RolledBackView, Error> {
+        let to = Box::new(to);
+        self.ask(|reply| Message::Rollback { to, force, reply })
             .await
     }
 

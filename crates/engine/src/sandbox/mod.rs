@@ -3,9 +3,12 @@
 pub(crate) mod actor;
 pub(crate) mod directory;
 mod files;
+mod fork;
 pub(crate) mod handle;
 mod idling;
 pub(crate) mod leases;
+mod rollback;
+mod saved;
 mod steps;
 mod template_steps;
 pub(crate) mod work;

@@ -43,20 +43,23 @@ impl Work {
             Step::MakeDirectory => self.make_directory().await,
             Step::RemoveDirectory => self.remove_directory().await,
             Step::CloneImageDisk => self.clone_image_disk().await,
-            Step::CloneSnapshotDisk => self.clone_snapshot_disk().await,
+            Step::CloneSavedDisk => self.clone_saved_disk().await,
             Step::CloneTemplateDisk => self.clone_template_disk().await,
             Step::EmptyMemory => self.empty_memory().await,
-            Step::LinkSnapshotMemory => self.link_snapshot_memory().await,
+            Step::LinkSavedMemory => self.link_saved_memory().await,
             Step::LinkColdMemory => self.link_cold_memory().await,
             Step::LinkTemplateMemory => self.link_template_memory().await,
             Step::Launch => self.launch(None).await,
             Step::LaunchSaved => {
-                let image = match &self.material {
-                    Material::Snapshot(snapshot) => self.ctx.layout.snapshot(&snapshot.id),
-                    Material::Template(lease) => lease.dir.clone(),
-                    _ => self.ctx.layout.cold(&self.row.id),
+                let own = || self.row.accelerator.clone();
+                let (dir, accelerator) = match &self.material {
+                    Material::Saved(saved) => (saved.dir.clone(), saved.accelerator.clone()),
+                    Material::Template(lease) => (lease.dir.clone(), own()),
+                    _ => (self.ctx.layout.cold(&self.row.id), own()),
                 };
-                let launched = self.launch(Some(image.join(file::STATE))).await;
+                // What was saved under one accelerator goes on under the same.
+                self.row.accelerator = accelerator;
+                let launched = self.launch(Some(dir.join(file::STATE))).await;
                 self.note_broken(&launched);
                 launched
             }
@@ -83,6 +86,13 @@ impl Work {
             Step::CopyCold => self.copy_cold().await,
             Step::SealSnapshot => self.seal_snapshot().await,
             Step::RemoveSnapshotDirectory => self.remove_snapshot_directory().await,
+            Step::MakeForkDirectory => self.make_fork_directory().await,
+            Step::SaveFork => self.save_fork().await,
+            Step::CopyColdFork => self.copy_cold_fork().await,
+            Step::RemoveForkDirectory => self.remove_fork_directory().await,
+            Step::CopyAside => self.copy_aside().await,
+            Step::SwapDisk => self.swap_disk().await,
+            Step::RemoveAside => self.remove_aside().await,
             Step::MakeTemplateDirectory => self.make_template_directory().await,
             Step::SaveTemplate => self.save_template().await,
             Step::SealTemplate => self.seal_template().await,
@@ -109,7 +119,6 @@ impl Work {
         let id: KitId = self.row.kit.parse().map_err(Error::internal)?;
         let kit = self.ctx.kits.get(&id)?;
         let accelerator = match self.row.accelerator.as_deref() {
-            // What was saved under one accelerator goes on under the same.
             Some("kvm") if state.is_some() => Accelerator::Kvm,
             Some("tcg") if state.is_some() => Accelerator::Tcg,
             _ => self.ctx.accelerator(&kit).await?,
@@ -173,14 +182,18 @@ impl Work {
     }
 
     async fn let_run(&mut self, plan: PlanKind) -> Result<(), Error> {
-        // A machine that was paused before its checkpoint stays so.
-        if plan == PlanKind::Checkpoint && self.state() == State::Warm {
+        let captured = matches!(
+            plan,
+            PlanKind::Checkpoint | PlanKind::Fork | PlanKind::Keep | PlanKind::Rollback
+        );
+        // A machine that was paused before it was captured stays so.
+        if captured && self.state() == State::Warm {
             self.note_stall();
             return Ok(());
         }
         self.machine()?.resume().await?;
         self.note_stall();
-        if let (PlanKind::Checkpoint | PlanKind::Sleep, Some(link)) = (plan, &self.link) {
+        if let (true, Some(link)) = (captured || plan == PlanKind::Sleep, &self.link) {
             set_clock(link).await;
         }
         Ok(())
@@ -203,10 +216,13 @@ impl Work {
     }
 
     fn note_stall(&mut self) {
-        if let (Some(at), Material::Snapshot(snapshot)) =
-            (self.paused_at.take(), &mut self.material)
-        {
-            snapshot.stall_ms = at.elapsed().as_millis() as u64;
+        let Some(at) = self.paused_at.take() else {
+            return;
+        };
+        match &mut self.material {
+            Material::Snapshot(snapshot) => snapshot.stall_ms = at.elapsed().as_millis() as u64,
+            Material::Fork(point) => point.stall = at.elapsed(),
+            _ => {}
         }
     }
 

@@ -14,6 +14,7 @@ use bhatti_lifecycle::state::State;
 use bhatti_store::journal::{OpId, Phase};
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::snapshot::SnapshotRow;
+use bhatti_types::id::SnapshotId;
 use bhatti_vmm::machine::Machine;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
@@ -39,8 +40,44 @@ pub(crate) enum Material {
     Template(Box<TemplateLease>),
     /// What a template is made of.
     Build(Box<Wanted>),
-    /// The checkpoint a new sandbox goes on from, or that is being taken.
+    /// The checkpoint that is being taken.
     Snapshot(Box<SnapshotRow>),
+    /// What a machine goes on from.
+    Saved(Saved),
+    /// Where a fork puts what its copies go on from.
+    Fork(ForkPoint),
+}
+
+/// A directory with device state, memory and a disk of one instant, from which any number of
+/// machines go on: a checkpoint, or what a fork has captured.
+#[derive(Debug, Clone)]
+pub(crate) struct Saved {
+    /// The directory.
+    pub(crate) dir: PathBuf,
+    /// Whether its bytes are to be checked.
+    pub(crate) trust: Trust,
+    /// What it was saved under: `kvm` or `tcg`.
+    pub(crate) accelerator: Option<String>,
+    /// The checkpoint that it is, for the journal.
+    pub(crate) snapshot: Option<SnapshotId>,
+}
+
+/// Whether the bytes of a saved machine are to be checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// Against its manifest: it may be old.
+    Manifest,
+    /// This daemon wrote it just now, and it has no manifest.
+    JustWritten,
+}
+
+/// A directory into which a fork captures its source.
+#[derive(Debug, Clone)]
+pub(crate) struct ForkPoint {
+    /// The directory.
+    pub(crate) dir: PathBuf,
+    /// How long the source stood still, once it is known.
+    pub(crate) stall: Duration,
 }
 
 /// A sandbox and the plan it is in.
@@ -173,8 +210,16 @@ impl Work {
         let (id, subject) = (op.clone(), self.row.id.to_string());
         let detail = match &self.material {
             Material::Snapshot(snapshot) => serde_json::json!({ "snapshot": snapshot.id }),
+            Material::Saved(Saved {
+                snapshot: Some(id), ..
+            }) => serde_json::json!({ "snapshot": id }),
             Material::Template(lease) => serde_json::json!({ "template": lease.id }),
-            Material::None | Material::Image(_) | Material::Wanted(_) | Material::Build(_) => {
+            Material::None
+            | Material::Image(_)
+            | Material::Wanted(_)
+            | Material::Build(_)
+            | Material::Saved(_)
+            | Material::Fork(_) => {
                 serde_json::json!({})
             }
         };
@@ -259,7 +304,9 @@ impl Work {
         let steps: &[Step] = match kind {
             PlanKind::Create | PlanKind::Clone | PlanKind::Resume => &[Step::Forget],
             PlanKind::Take => &[Step::KillMachine, Step::Forget, Step::RemoveDirectory],
-            PlanKind::Checkpoint | PlanKind::CheckpointCold => &[Step::ForgetSnapshot],
+            PlanKind::Checkpoint | PlanKind::CheckpointCold | PlanKind::Keep => {
+                &[Step::ForgetSnapshot]
+            }
             PlanKind::Stock
             | PlanKind::BuildTemplate
             | PlanKind::Boot
@@ -267,6 +314,9 @@ impl Work {
             | PlanKind::Thaw
             | PlanKind::Cool
             | PlanKind::Sleep
+            | PlanKind::Fork
+            | PlanKind::ForkCold
+            | PlanKind::Rollback
             | PlanKind::Destroy => &[],
         };
         for step in steps {

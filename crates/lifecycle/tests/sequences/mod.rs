@@ -59,13 +59,16 @@ fn fate() -> impl Strategy<Value = Fate> {
     ]
 }
 
-const REQUESTS: [Request; 7] = [
+const REQUESTS: [Request; 10] = [
     Request::Wake,
     Request::Start { force: false },
     Request::Start { force: true },
     Request::Pause,
     Request::Stop,
     Request::Checkpoint,
+    Request::Fork,
+    Request::Rollback { force: false },
+    Request::Rollback { force: true },
     Request::Destroy,
 ];
 
@@ -102,7 +105,8 @@ fn has_memory(world: World) -> bool {
 /// Takes a step of a plan, as the engine does.
 fn take(world: &mut World, kind: PlanKind, before: State, step: Step) {
     // A warm source stays paused through its checkpoint.
-    if step == Step::Run && before == State::Warm && kind == PlanKind::Checkpoint {
+    let captures = matches!(kind, PlanKind::Checkpoint | PlanKind::Fork);
+    if step == Step::Run && before == State::Warm && captures {
         return;
     }
     world.apply(step);
@@ -159,10 +163,15 @@ fn after(kind: PlanKind, before: State) -> Option<State> {
         | PlanKind::Resume
         | PlanKind::Boot
         | PlanKind::Wake
-        | PlanKind::Thaw => Some(State::Hot),
+        | PlanKind::Thaw
+        | PlanKind::Rollback => Some(State::Hot),
         PlanKind::Cool => Some(State::Warm),
         PlanKind::Sleep => Some(State::Cold),
-        PlanKind::Checkpoint | PlanKind::CheckpointCold => Some(before),
+        PlanKind::Checkpoint
+        | PlanKind::CheckpointCold
+        | PlanKind::Fork
+        | PlanKind::ForkCold
+        | PlanKind::Keep => Some(before),
         // The last two are no sandbox's.
         PlanKind::Destroy | PlanKind::Stock | PlanKind::BuildTemplate => None,
     }
@@ -177,11 +186,21 @@ fn ask(world: &mut World, request: Request, fate: Fate) {
     let Decision::Accept(kind) = decide(before, request) else {
         return;
     };
+    if kind == PlanKind::Rollback {
+        if world.snapshot_record != Some(true) {
+            // There is nothing to go back to.
+            return;
+        }
+        // It is paused since it was kept.
+        world.apply(Step::Pause);
+    }
     if request == Request::Checkpoint {
         world.snapshot_record = Some(false);
     }
     carry_out(world, kind, fate);
     if fate == Fate::Good {
+        // The copies are made.
+        world.apply(Step::RemoveForkDirectory);
         assert_eq!(
             world.record,
             after(kind, before),
@@ -258,7 +277,11 @@ fn loses_memory(event: Event) -> bool {
     match event {
         Event::Dies | Event::LosePower => true,
         Event::Ask(request, _) => {
-            matches!(request, Request::Start { force: true } | Request::Destroy)
+            // What is put back was kept before.
+            matches!(
+                request,
+                Request::Start { force: true } | Request::Rollback { .. } | Request::Destroy
+            )
         }
         Event::Make(..) | Event::Fork(..) | Event::Delete(_) | Event::Restart => false,
     }

@@ -7,6 +7,7 @@ mod sandboxes;
 mod snapshots;
 mod table;
 mod templates;
+mod tree;
 mod users;
 
 pub(crate) use table::handler;

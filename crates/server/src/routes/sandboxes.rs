@@ -7,10 +7,13 @@ use axum::extract::{Query, State};
 use axum::response::{IntoResponse as _, Response};
 use bhatti_api::idle::EditSandbox;
 use bhatti_api::routes::EXISTING_HEADER;
-use bhatti_api::sandbox::{CreateSandbox, Sandbox, StartSandbox, StatusBody};
+use bhatti_api::sandbox::{
+    CreateSandbox, ForkSandbox, RollbackSandbox, RolledBack, Sandbox, StartSandbox, StatusBody,
+};
 use bhatti_api::snapshot::{CreateSnapshot, Snapshot};
 use bhatti_types::invalid::Invalid;
 use bhatti_types::labels::Labels;
+use bhatti_types::name::SnapshotName;
 use http::StatusCode;
 
 use crate::app::App;
@@ -210,6 +213,38 @@ pub(crate) async fn checkpoint(
         .change(async move { engine.snapshot_create(&caller, &key, name).await })
         .await?;
     Ok((StatusCode::CREATED, Json(view::snapshot(taken))))
+}
+
+pub(crate) async fn fork(
+    State(app): State<App>,
+    Asking(caller): Asking,
+    SandboxKey(key): SandboxKey,
+    JsonOrDefault(body): JsonOrDefault<ForkSandbox>,
+) -> Result<(StatusCode, Json<Vec<Sandbox>>), ApiError> {
+    let copies = convert::new_copies(body)?;
+    let engine = app.engine().clone();
+    let made = app
+        .change(async move { engine.sandbox_fork(&caller, &key, copies).await })
+        .await?;
+    let made = made.into_iter().map(view::sandbox).collect();
+    Ok((StatusCode::CREATED, Json(made)))
+}
+
+pub(crate) async fn rollback(
+    State(app): State<App>,
+    Asking(caller): Asking,
+    SandboxKey(key): SandboxKey,
+    JsonBody(body): JsonBody<RollbackSandbox>,
+) -> Result<Json<RolledBack>, ApiError> {
+    let to: SnapshotName = body.to.parse()?;
+    let engine = app.engine().clone();
+    let done = app
+        .change(async move { engine.sandbox_rollback(&caller, &key, to, body.force).await })
+        .await?;
+    Ok(Json(RolledBack {
+        sandbox: view::sandbox(done.sandbox),
+        kept_as: done.kept.map(String::from),
+    }))
 }
 
 #[cfg(test)]

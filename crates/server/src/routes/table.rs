@@ -5,7 +5,7 @@ use axum::routing::{MethodRouter, delete, get, patch, post};
 use bhatti_api::routes::{Method, Operation};
 
 use crate::app::App;
-use crate::routes::{exec, host, images, sandboxes, snapshots, templates, users};
+use crate::routes::{exec, host, images, sandboxes, snapshots, templates, tree, users};
 
 /// The handler of a row of the table of routes.
 pub(crate) fn handler(method: Method, operation: Operation) -> MethodRouter<App> {
@@ -23,10 +23,13 @@ pub(crate) fn handler(method: Method, operation: Operation) -> MethodRouter<App>
         Operation::SandboxExec => on(method, exec::run),
         Operation::SandboxExecWs => on(method, exec::run_on_websocket),
         Operation::SandboxCheckpoint => on(method, sandboxes::checkpoint),
+        Operation::SandboxFork => on(method, sandboxes::fork),
+        Operation::SandboxRollback => on(method, sandboxes::rollback),
         Operation::SnapshotList => on(method, snapshots::list),
         Operation::SnapshotGet => on(method, snapshots::show),
         Operation::SnapshotDelete => on(method, snapshots::remove),
         Operation::SnapshotResume => on(method, snapshots::resume),
+        Operation::Tree => on(method, tree::show),
         Operation::ImageList => on(method, images::list),
         Operation::ImageGet => on(method, images::show),
         Operation::ImageWarm => on(method, templates::warm),

@@ -138,6 +138,7 @@ async fn another_users_things_are_not_there() {
             Operation::SandboxExec => r#"{"cmd": ["true"]}"#,
             Operation::SandboxEdit => r#"{"keep_hot": true}"#,
             Operation::SandboxCheckpoint => r#"{"name": "mine"}"#,
+            Operation::SandboxRollback => r#"{"to": "pre"}"#,
             _ => "",
         };
         let path = route.path;
@@ -159,17 +160,20 @@ async fn another_users_things_are_not_there() {
             }
         }
     }
-    for list in ["GET /sandboxes", "GET /snapshots"] {
+    for (list, own) in [
+        ("GET /sandboxes", 1),
+        ("GET /snapshots", 1),
+        ("GET /tree", 2),
+    ] {
         assert_eq!(api.call(&bob, list, "").await.json(), json!([]));
-        assert_eq!(
-            api.call(&alice, list, "")
-                .await
-                .json()
-                .as_array()
-                .unwrap()
-                .len(),
-            1
-        );
+        let shown = api.call(&alice, list, "").await.json();
+        assert_eq!(shown.as_array().unwrap().len(), own, "{list}");
+    }
+    for key in ["dev", id.as_str()] {
+        let line = format!("GET /tree?sandbox={key}");
+        assert_eq!(api.call(&bob, &line, "").await.status, 404);
+        let shown = api.call(&alice, &line, "").await.json();
+        assert_eq!(shown.as_array().unwrap().len(), 2);
     }
     let in_use = api.call(&Who::Local, "DELETE /users/alice", "").await;
     assert_eq!(in_use.status, 409, "{in_use:?}");

@@ -9,7 +9,7 @@ use bhatti_testing::daemon::Daemon;
 
 /// Where a checkpoint lies.
 pub(crate) fn dir(daemon: &Daemon, snapshot: &Snapshot) -> PathBuf {
-    daemon.data_dir().join("snapshots").join(&snapshot.id)
+    daemon.storage().join("snapshots").join(&snapshot.id)
 }
 
 /// What each file in a directory holds.

@@ -201,18 +201,18 @@ async fn shown(daemon: &Daemon) {
 
 /// What is asked for twice is done once.
 async fn again(daemon: &Daemon) {
-    let dev: Sandbox = json(daemon, &["inspect", "dev"]).await;
+    let dev: Sandbox = lasting(json(daemon, &["inspect", "dev"]).await);
     let told = quiet(daemon, &["create", "--name", "dev"]).await;
     assert_eq!(told, "sandbox/dev unchanged (already exists)\n");
     assert_eq!(
-        json::<Sandbox>(daemon, &["create", "--name", "dev"]).await,
+        lasting(json(daemon, &["create", "--name", "dev"]).await),
         dev
     );
     assert_eq!(
         quiet(daemon, &["start", "dev"]).await,
         "sandbox/dev started\n"
     );
-    assert_eq!(json::<Sandbox>(daemon, &["inspect", "dev"]).await, dev);
+    assert_eq!(lasting(json(daemon, &["inspect", "dev"]).await), dev);
     assert_eq!(quiet(daemon, &["list"]).await, LIST);
 }
 
