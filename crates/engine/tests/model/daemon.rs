@@ -10,7 +10,9 @@ use std::time::Duration;
 use bhatti_engine::config::{AcceleratorChoice, EngineConfig};
 use bhatti_engine::engine::Engine;
 use bhatti_engine::error::Error;
-use bhatti_engine::request::{Caller, EditSandbox, IdleEdit, NewExec, NewSandbox};
+use bhatti_engine::request::{
+    Caller, Copies, EditSandbox, IdleEdit, NewCopies, NewExec, NewSandbox,
+};
 use bhatti_guest::exec::{ExecEvent, ExitStatus};
 use bhatti_testing::fake_vmm::host::FakeHost;
 use bhatti_types::env::Env;
@@ -260,6 +262,20 @@ pub(crate) async fn ask(
             let snap = snap.as_str().parse()?;
             let forgotten = engine.snapshot_delete(caller, &snap).await;
             forgotten.map(|()| Answer::Done)
+        }
+        Request::Fork(from, to) => {
+            let copy = NewCopies {
+                name: Some(to.as_str().parse()?),
+                count: Copies::ONE,
+                wait: None,
+            };
+            let forked = engine.sandbox_fork(caller, from.as_str(), copy).await;
+            forked.map(|_| Answer::Done)
+        }
+        Request::Rollback(name, snap) => {
+            let snap = snap.as_str().parse()?;
+            let back = engine.sandbox_rollback(caller, name.as_str(), snap, false);
+            back.await.map(|_| Answer::Done)
         }
         Request::Destroy(name) => {
             let destroyed = engine.sandbox_destroy(caller, name.as_str()).await;

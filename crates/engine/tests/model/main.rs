@@ -126,6 +126,19 @@ mod before {
     }
 
     #[test]
+    fn a_rollback_that_was_cut_off_says_why_there_is_no_memory() {
+        goes_well(&[
+            Op::One(Request::Create(A)),
+            Op::One(Request::Checkpoint(A, Snap::S)),
+            Op::Killed(
+                Request::Rollback(A, Snap::S),
+                None,
+                Break::Vmm(Call::Launch, 0, Act::Hang),
+            ),
+        ]);
+    }
+
+    #[test]
     fn a_checkpointed_machine_that_could_not_be_let_run_is_let_run_by_the_next_request() {
         goes_well(&[
             Op::One(Request::Create(A)),

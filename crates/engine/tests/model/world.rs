@@ -323,12 +323,16 @@ impl World {
             .flatten()
         {
             let row = request.name().and_then(|name| found.row(name));
+            let source = request.source().and_then(|name| found.row(name));
+            let snapshot = request.snap().and_then(|snap| found.snapshot(snap));
+            let damaged = source.or(row).map(|row| self.damaged.contains(&row.id));
             let before = Before {
                 state: row.map(state),
-                damaged: row.is_some_and(|row| self.damaged.contains(&row.id)),
-                snapshot: request
-                    .snap()
-                    .is_some_and(|snap| found.snapshot(snap).is_some()),
+                source: source.map(state),
+                damaged: damaged == Some(true),
+                snapshot: snapshot.is_some(),
+                own: snapshot
+                    .is_some_and(|snapshot| row.is_some_and(|row| row.id == snapshot.source_id)),
             };
             batch.add(request, self.number, before);
             self.number += 1;
@@ -454,6 +458,13 @@ impl World {
                 self.apply(Op::One(Request::Forget(snap)))?;
                 self.apply(Op::One(Request::Destroy(name)))?;
             }
+        }
+        for kept in self.found().snapshots {
+            // What rollbacks kept.
+            let deleted = self.with_daemon(async |engine, caller| {
+                engine.snapshot_delete(caller, &kept.name).await
+            })?;
+            deleted.map_err(|error| expect::chain(&error))?;
         }
         let found = self.found();
         if !found.rows.is_empty() || !found.snapshots.is_empty() {
