@@ -183,7 +183,7 @@ impl World {
             Step::RemoveAside => (self.aside, self.disk_aside) = (false, None),
             Step::LinkSavedMemory | Step::LinkTemplateMemory => self.memory_over = self.saved_over,
             Step::CloneImageDisk | Step::CloneSavedDisk | Step::CloneTemplateDisk => {
-                self.disk = self.copied_disk()
+                self.disk = self.copied_disk();
             }
             Step::EmptyMemory
             | Step::LinkColdMemory

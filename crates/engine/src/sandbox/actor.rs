@@ -236,7 +236,8 @@ impl Actor {
             }
             Message::Destroy(reply) => {
                 let result = self.destroy().await;
-                let over = result.is_ok();
+                // Without a record it is gone, however an earlier destroy said it ended.
+                let over = matches!(result, Ok(()) | Err(Error::NotFound { .. }));
                 if over {
                     self.directory.remove(&self.work.row.id);
                 }

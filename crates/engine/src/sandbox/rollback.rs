@@ -61,9 +61,19 @@ impl Actor {
             accelerator: to.accelerator.clone(),
             snapshot: Some(to.id.clone()),
         });
+        // For the record of a daemon that does not come to the end of this.
+        let kept_in = kept.as_ref().map_or_else(String::new, |name| {
+            format!("; what it was before is in checkpoint {name}")
+        });
+        let to_name = &to.name;
+        let reason = self.work.row.reason.replace(format!(
+            "the rollback to {to_name} was cut off{kept_in}; it boots from its disk at the next \
+             start"
+        ));
         let result = self.work.run(PlanKind::Rollback).await;
         self.work.material = Material::None;
         if let Err(error) = result {
+            self.work.row.reason = reason;
             let machine = if self.process() == before {
                 Machine::AsBefore
             } else {
@@ -175,9 +185,12 @@ impl Actor {
                 self.work.row.reason = Some(format!("the rollback to {to} failed: {error}{kept}"));
                 self.work.commit(State::Off).await
             }
-            (State::Hot | State::Warm | State::Cold, Machine::AsBefore) => {
-                self.as_before(kept).await
-            }
+            // Its record may still say that the rollback was cut off.
+            (State::Cold, Machine::AsBefore) => match self.as_before(kept).await {
+                Ok(()) => self.work.commit(State::Cold).await,
+                failed => failed,
+            },
+            (State::Hot | State::Warm, Machine::AsBefore) => self.as_before(kept).await,
             (State::Hot | State::Warm | State::Cold, Machine::Another)
             | (State::Creating | State::Failed | State::Destroying, _) => Ok(()),
         };

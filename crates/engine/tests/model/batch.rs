@@ -2,7 +2,9 @@
 
 use bhatti_engine::error::Error;
 use bhatti_lifecycle::state::State;
+use bhatti_store::sandbox::SandboxRow;
 use bhatti_types::id::SandboxId;
+use bhatti_types::parent::Parent;
 
 use crate::daemon::Answer;
 use crate::expect::{self, Before};
@@ -108,11 +110,11 @@ impl Batch {
             return Err(format!("it says that it is {hostname:?}"));
         }
         let replaced = self.made.iter().any(|made| {
-            let makes = matches!(made.request, Request::Create(_) | Request::Resume(..));
-            makes && made.request.name() == Some(name) && made.may_be_done()
+            let back = matches!(made.request, Request::Rollback(of, _) if of == name);
+            (back || made.request.makes() == Some(name)) && made.may_be_done()
         });
         if replaced {
-            // It may be another than the one that is known.
+            // It may be another than the one that is known, or what that was.
             return Ok(());
         }
         let Some(guest) = known.guests.get(&name) else {
@@ -189,6 +191,7 @@ impl Batch {
         }
         for (name, guest) in &mut known.guests {
             self.write(*name, &mut guest.remembered, true);
+            self.put_back(&before, *name, &mut guest.remembered);
             let now = found.row(*name).map(state);
             // What sleeps has its memory, however its machine ended.
             let died = deaths.contains(&guest.id) && now != Some(State::Cold);
@@ -248,11 +251,7 @@ impl Batch {
         name: Name,
         left: Left,
     ) -> Result<(), String> {
-        let made_new = self.asked(|made| {
-            matches!(made.request, Request::Create(_) | Request::Resume(..))
-                && made.request.name() == Some(name)
-                && made.may_be_done()
-        });
+        let made_new = self.asked(|made| made.request.makes() == Some(name) && made.may_be_done());
         let destroyed = |good: bool| {
             self.asked(|made| made.request == Request::Destroy(name) && (!good || made.is_good()))
         };
@@ -263,11 +262,7 @@ impl Batch {
         let there = known.guests.get(&name).cloned();
         match (there, row) {
             (None, None) => {
-                let good = self.asked(|made| {
-                    matches!(made.request, Request::Create(_) | Request::Resume(..))
-                        && made.request.name() == Some(name)
-                        && made.is_good()
-                });
+                let good = self.asked(|made| made.request.makes() == Some(name) && made.is_good());
                 if good && !destroyed(false) {
                     return Err("it was made and is not there".to_owned());
                 }
@@ -284,19 +279,7 @@ impl Batch {
                 if !made_new && !left.any() {
                     return Err("it is there and nobody made it".to_owned());
                 }
-                let remembered = match &row.resumed_from {
-                    None => Remembered::new(),
-                    Some(snapshot) => {
-                        let of_it = before
-                            .snaps
-                            .iter()
-                            .find(|(snap, _)| snap.as_str() == snapshot.as_str());
-                        match of_it {
-                            Some((_, remembered)) => remembered.clone(),
-                            None => self.taken_meanwhile(before, snapshot.as_str())?,
-                        }
-                    }
-                };
+                let remembered = self.made_of(before, row)?;
                 let id = row.id.clone();
                 let going = false;
                 known.guests.insert(
@@ -315,19 +298,66 @@ impl Batch {
         Ok(())
     }
 
-    /// What a checkpoint holds that was taken in this batch.
-    fn taken_meanwhile(&self, before: &Known, snapshot: &str) -> Result<Remembered, String> {
-        for made in &self.made {
-            if let Request::Checkpoint(name, snap) = made.request
-                && snap.as_str() == snapshot
-                && let Some(guest) = before.guests.get(&name)
-            {
-                return Ok(guest.remembered.clone());
-            }
+    /// What a new sandbox remembers.
+    fn made_of(&self, before: &Known, row: &SandboxRow) -> Result<Remembered, String> {
+        if let Some(Parent::Sandbox(source)) = &row.parent {
+            let source = before.guests.iter().find(|(_, guest)| guest.id == *source);
+            let source = source.and_then(|(name, _)| self.somewhen(before, *name));
+            return source.ok_or_else(|| "it is a copy of nothing that was there".to_owned());
         }
-        Err(format!(
-            "it comes from checkpoint {snapshot}, which was not there"
-        ))
+        let Some(snapshot) = &row.resumed_from else {
+            return Ok(Remembered::new());
+        };
+        let snap = Snap::ALL
+            .into_iter()
+            .find(|snap| snap.as_str() == snapshot.as_str());
+        snap.and_then(|snap| self.held(before, snap))
+            .ok_or_else(|| format!("it comes from checkpoint {snapshot}, which was not there"))
+    }
+
+    /// What a checkpoint holds, which may have been taken in this batch.
+    fn held(&self, before: &Known, snap: Snap) -> Option<Remembered> {
+        before.snaps.get(&snap).cloned().or_else(|| {
+            self.made.iter().find_map(|made| match made.request {
+                Request::Checkpoint(name, of) if of == snap => self.somewhen(before, name),
+                _ => None,
+            })
+        })
+    }
+
+    /// What a guest remembers at some time in this batch.
+    fn somewhen(&self, before: &Known, name: Name) -> Option<Remembered> {
+        let mut remembered = before.guests.get(&name)?.remembered.clone();
+        self.write(name, &mut remembered, false);
+        if self.broken || self.gives_up(name) {
+            remembered.may_reboot();
+        }
+        Some(remembered)
+    }
+
+    /// Puts what is known of a guest back with it, as far as that is certain.
+    fn put_back(&self, before: &Known, name: Name, remembered: &mut Remembered) {
+        for made in &self.made {
+            let Request::Rollback(of, snap) = made.request else {
+                continue;
+            };
+            if of != name || !made.may_be_done() {
+                continue;
+            }
+            let Some(held) = self.held(before, snap) else {
+                continue;
+            };
+            if made.is_good() && self.made.len() == 1 {
+                *remembered = held;
+                continue;
+            }
+            let now = remembered.or(&held);
+            *remembered = self
+                .somewhen(before, name)
+                .map_or(now.clone(), |old| now.or(&old));
+            self.write(name, remembered, false);
+            remembered.may_reboot();
+        }
     }
 
     fn snapshot(

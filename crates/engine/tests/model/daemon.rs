@@ -10,7 +10,9 @@ use std::time::Duration;
 use bhatti_engine::config::{AcceleratorChoice, EngineConfig};
 use bhatti_engine::engine::Engine;
 use bhatti_engine::error::Error;
-use bhatti_engine::request::{Caller, EditSandbox, IdleEdit, NewExec, NewSandbox};
+use bhatti_engine::request::{
+    Caller, Copies, EditSandbox, IdleEdit, NewCopies, NewExec, NewSandbox,
+};
 use bhatti_guest::exec::{ExecEvent, ExitStatus};
 use bhatti_testing::fake_vmm::host::FakeHost;
 use bhatti_types::env::Env;
@@ -57,20 +59,8 @@ impl Daemon {
         host: &FakeHost,
         steps: &Arc<StepFaults>,
     ) -> Result<Self, Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            // The test looks after every turn, so that a kill is a kill.
-            .event_interval(1)
-            .build()
-            .expect("a runtime can be made");
-        let config = EngineConfig {
-            accelerator: AcceleratorChoice::Tcg,
-            max_templates: setup.templates,
-            pool: setup.stock,
-            faults: Arc::clone(steps) as _,
-            ..EngineConfig::new(dir.to_owned())
-        };
+        let runtime = runtime();
+        let config = config(dir, setup, steps);
         let opened = runtime.block_on(within(host, async {
             Engine::open_with(config, Arc::new(host.clone())).await
         }));
@@ -89,6 +79,26 @@ impl Daemon {
             }
             Err(hangs) => Err(Error::internal(hangs)),
         }
+    }
+
+    /// Starts a daemon and kills it where its start hangs, or else after it.
+    pub(crate) fn start_and_kill(
+        dir: &Path,
+        setup: Setup,
+        host: &FakeHost,
+        steps: &Arc<StepFaults>,
+    ) -> Result<(), Error> {
+        let runtime = runtime();
+        let config = config(dir, setup, steps);
+        let opened = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = host.faults().hanging() => Ok(()),
+                opened = Engine::open_with(config, Arc::new(host.clone())) => opened.map(drop),
+            }
+        });
+        runtime.shutdown_timeout(BLOCKING);
+        opened
     }
 
     /// Runs something in the daemon's runtime, and then whatever it has left to do.
@@ -134,6 +144,26 @@ impl Daemon {
         let closed = self.run(host, async |engine, _| engine.close().await);
         self.kill();
         closed
+    }
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        // The test looks after every turn, so that a kill is a kill.
+        .event_interval(1)
+        .build()
+        .expect("a runtime can be made")
+}
+
+fn config(dir: &Path, setup: Setup, steps: &Arc<StepFaults>) -> EngineConfig {
+    EngineConfig {
+        accelerator: AcceleratorChoice::Tcg,
+        max_templates: setup.templates,
+        pool: setup.stock,
+        faults: Arc::clone(steps) as _,
+        ..EngineConfig::new(dir.to_owned())
     }
 }
 
@@ -232,6 +262,20 @@ pub(crate) async fn ask(
             let snap = snap.as_str().parse()?;
             let forgotten = engine.snapshot_delete(caller, &snap).await;
             forgotten.map(|()| Answer::Done)
+        }
+        Request::Fork(from, to) => {
+            let copy = NewCopies {
+                name: Some(to.as_str().parse()?),
+                count: Copies::ONE,
+                wait: None,
+            };
+            let forked = engine.sandbox_fork(caller, from.as_str(), copy).await;
+            forked.map(|_| Answer::Done)
+        }
+        Request::Rollback(name, snap) => {
+            let snap = snap.as_str().parse()?;
+            let back = engine.sandbox_rollback(caller, name.as_str(), snap, false);
+            back.await.map(|_| Answer::Done)
         }
         Request::Destroy(name) => {
             let destroyed = engine.sandbox_destroy(caller, name.as_str()).await;

@@ -11,10 +11,14 @@ use crate::op::Request;
 pub(crate) struct Before {
     /// The state of the sandbox it is about, if there is one.
     pub(crate) state: Option<State>,
-    /// Whether its sleeping memory was damaged.
+    /// The state of the sandbox that it copies, if there is one.
+    pub(crate) source: Option<State>,
+    /// Whether the sleeping memory was damaged of the one it works on.
     pub(crate) damaged: bool,
     /// Whether the checkpoint it is about is there.
     pub(crate) snapshot: bool,
+    /// Whether that is the sandbox's own.
+    pub(crate) own: bool,
 }
 
 /// The kinds of answers.
@@ -59,7 +63,16 @@ fn expected(request: Request, before: Before) -> Kind {
         (Request::Resume(..) | Request::Forget(_), _) if !before.snapshot => Kind::NotFound,
         (Request::Forget(_), _) | (Request::Resume(..), None) => Kind::Good,
         (Request::Resume(..), Some(_)) => Kind::Exists,
+        (Request::Fork(..), of_that_name) => match (before.source, of_that_name) {
+            (None, _) => Kind::NotFound,
+            (_, Some(_)) => Kind::Exists,
+            (Some(Off | Failed), None) => Kind::Conflict,
+            (Some(Cold), None) if before.damaged => Kind::Failed,
+            _ => Kind::Good,
+        },
         (_, None) => Kind::NotFound,
+        (Request::Rollback(..), _) if !before.snapshot => Kind::NotFound,
+        (Request::Rollback(..), Some(state)) if !before.own || state == Off => Kind::Conflict,
         (Request::Destroy(_) | Request::Force(_), Some(_)) => Kind::Good,
         (Request::Checkpoint(..), _) if before.snapshot => Kind::Exists,
         (Request::Checkpoint(..) | Request::Pause(_), Some(Off)) => Kind::Conflict,
@@ -80,10 +93,13 @@ pub(crate) fn leaves(request: Request, before: Before, after: Option<State>) -> 
         (Request::Destroy(_), _) => after.is_none() || before.state == after,
         // Time has passed, in which it may have been paused for idleness.
         (_, Some(Hot)) if awake => true,
+        (Request::Fork(..), _) => before.state == after,
         // Said to have failed, and cold for good: its memory is safe.
         (Request::Stop(_), Some(Hot | Warm)) => after == Some(Cold) || before.state == after,
         (Request::Force(_), Some(Cold | Failed)) => after == Some(Off) || before.state == after,
         (Request::Checkpoint(..), _) => before.state == after,
+        // What it was is kept as a checkpoint by then.
+        (Request::Rollback(..), _) if after == Some(Off) => true,
         // It was woken, and then did not answer or could not be let run.
         (_, Some(Cold | Off | Warm)) => awake || before.state == after,
         _ => before.state == after,

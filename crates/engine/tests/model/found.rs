@@ -22,6 +22,8 @@ pub(crate) struct Found {
     snapshot_directories: BTreeSet<String>,
     /// Directories of templates.
     templates: BTreeSet<String>,
+    /// What copies go on from.
+    forks: BTreeSet<String>,
 }
 
 /// What broke since the last start of a daemon, and so may be left to the next one.
@@ -70,6 +72,7 @@ impl Found {
             sandbox_directories: names(&layout.sandboxes()),
             snapshot_directories: names(&layout.snapshots()),
             templates: names(&layout.templates()),
+            forks: names(&layout.forks()),
         }
     }
 
@@ -133,6 +136,9 @@ impl Found {
             if !half && !self.sandbox_directories.contains(id) {
                 return Err(format!("a sandbox ({state:?}) has no directory: {id}"));
             }
+        }
+        if let Some(fork) = self.forks.first() {
+            return Err(format!("what a fork captured is left: {fork}"));
         }
         self.snapshots_agree()
     }
@@ -222,9 +228,13 @@ fn files_agree(layout: &Layout, row: &SandboxRow) -> Option<String> {
     }
 }
 
-/// Names in a directory. What is half made counts as any other: nothing is going on.
+/// Names in a directory, which need not be there. What is half made counts as any other: nothing
+/// is going on.
 fn names(dir: &Path) -> BTreeSet<String> {
-    let entries = fs_err::read_dir(dir).expect("the data directory can be read");
+    let entries = match fs_err::read_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return BTreeSet::new(),
+        entries => entries.expect("the data directory can be read"),
+    };
     let names = entries.map(|entry| {
         let name = entry.expect("the data directory can be read").file_name();
         name.to_string_lossy().into_owned()

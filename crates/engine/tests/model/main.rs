@@ -8,6 +8,7 @@
 //! A case that fails prints its steps, the shortest that still fail, one a line.
 
 mod batch;
+mod crowd;
 mod daemon;
 mod expect;
 mod found;
@@ -56,6 +57,8 @@ proptest::proptest! {
 mod before {
     use super::{Act, Break, Call, Moment, Name, Op, Request, Setup, run};
     use crate::op::{After, Snap};
+    use crate::world::World;
+    use bhatti_types::labels::Labels;
 
     const A: Name = Name::A;
 
@@ -103,6 +106,35 @@ mod before {
             Op::One(Request::Create(A)),
             Op::Two(Request::Stop(A), After(4, Request::Start(A))),
             Op::GoDown,
+        ]);
+    }
+
+    #[test]
+    fn a_destroy_that_failed_at_its_very_end_can_be_repeated() {
+        let mut world = World::new(Setup::PLAIN).unwrap();
+        for op in [
+            Op::One(Request::Create(A)),
+            Op::Broken(Request::Destroy(A), None, Break::Step(3, Moment::After)),
+            Op::One(Request::Destroy(A)),
+        ] {
+            world.apply(op).unwrap();
+        }
+        let shown = world.with_daemon(async |engine, caller| {
+            engine.sandbox_list(caller, &Labels::default()).await
+        });
+        assert!(shown.unwrap().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_rollback_that_was_cut_off_says_why_there_is_no_memory() {
+        goes_well(&[
+            Op::One(Request::Create(A)),
+            Op::One(Request::Checkpoint(A, Snap::S)),
+            Op::Killed(
+                Request::Rollback(A, Snap::S),
+                None,
+                Break::Vmm(Call::Launch, 0, Act::Hang),
+            ),
         ]);
     }
 

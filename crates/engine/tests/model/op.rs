@@ -64,6 +64,10 @@ pub(crate) enum Request {
     Force(Name),
     Checkpoint(Name, Snap),
     Forget(Snap),
+    /// Make a copy, of the second name.
+    Fork(Name, Name),
+    /// Put it back to a checkpoint of its own.
+    Rollback(Name, Snap),
     Destroy(Name),
 }
 
@@ -82,6 +86,8 @@ impl Request {
             | Self::Start(name)
             | Self::Force(name)
             | Self::Checkpoint(name, _)
+            | Self::Fork(_, name)
+            | Self::Rollback(name, _)
             | Self::Destroy(name) => Some(name),
             Self::Forget(_) => None,
         }
@@ -90,7 +96,26 @@ impl Request {
     /// The checkpoint it is about.
     pub(crate) const fn snap(self) -> Option<Snap> {
         match self {
-            Self::Resume(snap, _) | Self::Checkpoint(_, snap) | Self::Forget(snap) => Some(snap),
+            Self::Resume(snap, _)
+            | Self::Checkpoint(_, snap)
+            | Self::Rollback(_, snap)
+            | Self::Forget(snap) => Some(snap),
+            _ => None,
+        }
+    }
+
+    /// The sandbox it makes, if it goes well.
+    pub(crate) const fn makes(self) -> Option<Name> {
+        match self {
+            Self::Create(name) | Self::Resume(_, name) | Self::Fork(_, name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The sandbox whose state matters besides that of [`Request::name`].
+    pub(crate) const fn source(self) -> Option<Name> {
+        match self {
+            Self::Fork(name, _) => Some(name),
             _ => None,
         }
     }
@@ -125,6 +150,8 @@ pub(crate) enum Op {
     Restart,
     /// Another is started after it was killed, and something breaks in its start; then another.
     BrokenRestart(Break),
+    /// The same, but it is killed in its start.
+    KilledRestart(Break),
     /// All processes of the host are gone at once.
     LosePower,
     /// The host goes down in good order: all sleep, then its power is off.
@@ -166,6 +193,8 @@ fn request() -> impl Strategy<Value = Request> {
         1 => name().prop_map(Request::Force),
         4 => (name(), snap()).prop_map(|(name, snap)| Request::Checkpoint(name, snap)),
         1 => snap().prop_map(Request::Forget),
+        2 => (name(), name()).prop_map(|(from, to)| Request::Fork(from, to)),
+        2 => (name(), snap()).prop_map(|(name, snap)| Request::Rollback(name, snap)),
         1 => name().prop_map(Request::Destroy),
     ]
 }
@@ -216,6 +245,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::KilledIdle),
         1 => Just(Op::Restart),
         1 => breaks().prop_map(Op::BrokenRestart),
+        1 => point().prop_map(Op::KilledRestart),
         1 => Just(Op::LosePower),
         1 => Just(Op::GoDown),
         1 => name().prop_map(Op::Damage),

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bhatti_engine::engine::Engine;
 use bhatti_engine::layout::{Layout, file};
+use bhatti_engine::request::Caller;
 use bhatti_lifecycle::state::State;
 use bhatti_store::store::Store;
 use bhatti_testing::fake_vmm::fault::Act;
@@ -35,7 +37,7 @@ pub(crate) type Wrong = String;
 pub(crate) struct World {
     setup: Setup,
     layout: Layout,
-    host: FakeHost,
+    pub(crate) host: FakeHost,
     steps: Arc<StepFaults>,
     store: Store,
     daemon: Option<Daemon>,
@@ -98,6 +100,15 @@ impl World {
                 self.begin_again(&Batch::default())
             }
             Op::BrokenRestart(broken) => self.restart_broken(broken),
+            Op::KilledRestart(point) => {
+                self.daemon().kill();
+                self.plan(point, Effect::Fail);
+                let root = self.layout.root();
+                let started = Daemon::start_and_kill(root, self.setup, &self.host, &self.steps);
+                self.cleared(None);
+                started.map_err(|error| expect::chain(&error))?;
+                self.begin_again(&Batch::default())
+            }
             Op::LosePower => {
                 let daemon = self.daemon();
                 // The daemon goes with its host and sees nothing of it.
@@ -290,6 +301,15 @@ impl World {
         self.conclude(batch)
     }
 
+    /// Runs something with the daemon.
+    pub(crate) fn with_daemon<T>(
+        &self,
+        work: impl AsyncFnOnce(&Engine, &Caller) -> T,
+    ) -> Result<T, Wrong> {
+        let daemon = self.daemon.as_ref().expect("a daemon runs");
+        daemon.run(&self.host, work)
+    }
+
     fn settle(&self) -> Result<(), Wrong> {
         let daemon = self.daemon.as_ref().expect("a daemon runs");
         daemon.run(&self.host, async |_, _| ())
@@ -303,12 +323,16 @@ impl World {
             .flatten()
         {
             let row = request.name().and_then(|name| found.row(name));
+            let source = request.source().and_then(|name| found.row(name));
+            let snapshot = request.snap().and_then(|snap| found.snapshot(snap));
+            let damaged = source.or(row).map(|row| self.damaged.contains(&row.id));
             let before = Before {
                 state: row.map(state),
-                damaged: row.is_some_and(|row| self.damaged.contains(&row.id)),
-                snapshot: request
-                    .snap()
-                    .is_some_and(|snap| found.snapshot(snap).is_some()),
+                source: source.map(state),
+                damaged: damaged == Some(true),
+                snapshot: snapshot.is_some(),
+                own: snapshot
+                    .is_some_and(|snapshot| row.is_some_and(|row| row.id == snapshot.source_id)),
             };
             batch.add(request, self.number, before);
             self.number += 1;
@@ -434,6 +458,13 @@ impl World {
                 self.apply(Op::One(Request::Forget(snap)))?;
                 self.apply(Op::One(Request::Destroy(name)))?;
             }
+        }
+        for kept in self.found().snapshots {
+            // What rollbacks kept.
+            let deleted = self.with_daemon(async |engine, caller| {
+                engine.snapshot_delete(caller, &kept.name).await
+            })?;
+            deleted.map_err(|error| expect::chain(&error))?;
         }
         let found = self.found();
         if !found.rows.is_empty() || !found.snapshots.is_empty() {

@@ -75,6 +75,7 @@ struct Inner {
     processes: Mutex<BTreeMap<u32, Arc<Process>>>,
     /// Whose machines ended without the daemon's doing.
     deaths: Mutex<Vec<SandboxId>>,
+    launches: AtomicU64,
 }
 
 /// A process as a test sees it.
@@ -100,6 +101,7 @@ impl Default for FakeHost {
                 faults: Faults::default(),
                 processes: Mutex::default(),
                 deaths: Mutex::default(),
+                launches: AtomicU64::new(0),
             }),
         }
     }
@@ -133,6 +135,11 @@ impl FakeHost {
             running: process.guest.vcpus() == Vcpus::Running,
         });
         seen.collect()
+    }
+
+    /// How many machines were started so far.
+    pub fn launches(&self) -> u64 {
+        self.inner.launches.load(Ordering::Relaxed)
     }
 
     /// Ends the machine of a sandbox, as a power-off inside or a kill from outside does. Says
@@ -302,6 +309,7 @@ impl FakeHost {
         );
         let process = Arc::new(Process::new(id, spec, inode, guest));
         processes.insert(id.pid, Arc::clone(&process));
+        self.inner.launches.fetch_add(1, Ordering::Relaxed);
         Ok(process)
     }
 
