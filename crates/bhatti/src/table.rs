@@ -1,31 +1,42 @@
 //! Text in columns.
 
+/// Blanks between two columns.
+const GAP: usize = 2;
+
 /// Lays rows out in columns two blanks apart, the head first, without blanks at the ends of
 /// lines. Ends with a newline.
-pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+pub(crate) fn table<R, C>(head: &[&str], rows: &[R]) -> String
+where
+    R: AsRef<[C]>,
+    C: AsRef<str>,
+{
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
     for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+        for (width, cell) in widths.iter_mut().zip(row.as_ref()) {
+            *width = (*width).max(cell.as_ref().chars().count());
         }
     }
-    let mut text = String::new();
-    let mut push = |cells: &mut dyn Iterator<Item = &str>| {
-        let mut line = String::new();
-        for (cell, width) in cells.zip(&widths) {
-            line.push_str(cell);
-            // The width of format! counts characters too, but not in a way to be trimmed.
-            let blanks = width.saturating_sub(cell.chars().count()) + 2;
-            line.extend(std::iter::repeat_n(' ', blanks));
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    };
-    push(&mut head.iter().copied());
+    let line = widths.iter().map(|width| width + GAP).sum::<usize>() + 1;
+    let mut text = String::with_capacity(line * (rows.len() + 1));
+    push(&mut text, &widths, head);
     for row in rows {
-        push(&mut row.iter().map(String::as_str));
+        push(&mut text, &widths, row.as_ref());
     }
     text
+}
+
+/// Adds a line.
+fn push<C: AsRef<str>>(text: &mut String, widths: &[usize], cells: &[C]) {
+    let start = text.len();
+    for (cell, width) in cells.iter().zip(widths) {
+        let cell = cell.as_ref();
+        text.push_str(cell);
+        let blanks = width.saturating_sub(cell.chars().count()) + GAP;
+        text.extend(std::iter::repeat_n(' ', blanks));
+    }
+    let line = text.get(start..).unwrap_or_default().trim_end().len();
+    text.truncate(start + line);
+    text.push('\n');
 }
 
 /// Lays out `name: value` lines with the values in one column.

@@ -44,19 +44,18 @@ pub(crate) async fn run(args: ListArgs, context: &Context) -> Result<(), Failure
 }
 
 fn narrow(sandboxes: &[SandboxLine]) -> String {
+    let urls: Vec<_> = sandboxes.iter().map(|one| one.urls.join(",")).collect();
+    // A list may be long: nothing is copied for it.
     let rows: Vec<_> = sandboxes
         .iter()
-        .map(|sandbox| {
-            let url = sandbox.urls.join(",");
-            vec![
-                sandbox.name.clone(),
-                sandbox.status.to_string(),
-                sandbox.thermal.to_string(),
-                url,
-            ]
-        })
+        .zip(&urls)
+        .map(|(one, url)| line(one, url))
         .collect();
     table(&["NAME", "STATUS", "THERMAL", "URL"], &rows)
+}
+
+fn line<'a>(sandbox: &'a SandboxLine, url: &'a str) -> [&'a str; 4] {
+    [&sandbox.name, &sandbox.status, &sandbox.thermal, url]
 }
 
 fn wide(sandboxes: &[Sandbox]) -> String {

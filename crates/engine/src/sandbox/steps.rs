@@ -178,7 +178,8 @@ impl Work {
     pub(crate) async fn relink(&mut self) -> Result<(), Error> {
         self.machine()?.resume().await?;
         self.greet(PlanKind::Wake).await?;
-        self.identify(PlanKind::Wake).await
+        // As after a boot: it may have been cut off in one.
+        self.identify(PlanKind::Boot).await
     }
 
     async fn let_run(&mut self, plan: PlanKind) -> Result<(), Error> {
@@ -283,8 +284,9 @@ impl Work {
             env: self.row.env.clone(),
             user: self.row.run_as.clone(),
             cwd: self.row.workdir.clone(),
-            // Growing what has grown is nothing, and a daemon cut off in a boot comes here.
-            grow_root: plan != PlanKind::Resume,
+            // What has booted before has grown before: looking again costs a guest that has just
+            // been restored a good part of its first milliseconds.
+            grow_root: matches!(plan, PlanKind::Create | PlanKind::Boot),
             fresh: copy,
         };
         let told = self.link()?.identity(&identity, CALL_LIMIT).await;
