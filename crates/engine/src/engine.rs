@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bhatti_guest::exec::{Command, Exec};
-use bhatti_host::extents::Usage;
 use bhatti_host::facts;
 use bhatti_host::lock::{DirLock, LockError};
 use bhatti_image::catalog::Catalog;
@@ -15,15 +13,10 @@ use bhatti_lifecycle::state::State;
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::store::Store;
 use bhatti_store::user::{LOCAL_NAME, UserRow, local_id};
-use bhatti_types::id::SandboxId;
-use bhatti_types::idle::IdleSettings;
-use bhatti_types::labels::Labels;
-use bhatti_types::name::{ImageName, SandboxName, SnapshotName, UserName};
-use bhatti_types::parent::Parent;
+use bhatti_types::name::{ImageName, SandboxName, UserName};
 use bhatti_types::secret::Token;
 use bhatti_vmm::machine::Vmm;
 use bhatti_vmm::qemu::launcher::Qemu;
-use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
@@ -34,16 +27,12 @@ use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::layout::Layout;
 use crate::policies::Policies;
-use crate::request::{Caller, EditSandbox, IdleEdit, NewExec, NewSandbox, NewUser, Role};
+use crate::request::{Caller, IdleEdit, NewSandbox, NewUser, Role};
 use crate::sandbox::actor::Actor;
 use crate::sandbox::directory::Directory;
 use crate::sandbox::handle::Handle;
-use crate::sandbox::leases::Lease;
-use crate::sandbox::work::{Material, Saved, Trust, Work};
-use crate::view::{
-    AwakeView, Created, DetachedView, HostView, IdleView, ImageView, RolledBackView, SandboxView,
-    SleepAllView, SnapshotView, UserView,
-};
+use crate::sandbox::work::{Material, Work};
+use crate::view::{Created, HostView, ImageView, SandboxView, UserView};
 use crate::{naming, recovery, storage};
 
 /// How often a made-up name is tried before giving up.
@@ -54,7 +43,7 @@ const NAME_TRIES: u32 = 16;
 pub struct Engine {
     pub(crate) ctx: Arc<Context>,
     pub(crate) directory: Arc<Directory>,
-    wake_limit: Duration,
+    pub(crate) wake_limit: Duration,
     /// Held for as long as the engine is there.
     _lock: Arc<DirLock>,
 }
@@ -327,266 +316,6 @@ impl Engine {
         Err(Error::internal("no free name was found"))
     }
 
-    /// The caller's sandboxes that carry `labels`, by name.
-    #[expect(clippy::unused_async, reason = "the facade's methods are all alike")]
-    pub async fn sandbox_list(
-        &self,
-        caller: &Caller,
-        labels: &Labels,
-    ) -> Result<Vec<SandboxView>, Error> {
-        let wanted = |view: &SandboxView| view.labels.matches(labels);
-        let mut views = self.directory.views_of_user(&caller.user, wanted);
-        views.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        Ok(views)
-    }
-
-    /// One sandbox, by name or id.
-    #[expect(clippy::unused_async, reason = "the facade's methods are all alike")]
-    pub async fn sandbox_get(&self, caller: &Caller, key: &str) -> Result<SandboxView, Error> {
-        Ok(self.find(caller, key)?.now().view)
-    }
-
-    /// What a sandbox's files take on disk now: its disk, and its memory if it sleeps or was made
-    /// from a checkpoint. `None` if it can't be told.
-    pub async fn sandbox_usage(&self, caller: &Caller, key: &str) -> Result<Option<Usage>, Error> {
-        let id = self.find(caller, key)?.id.clone();
-        let usages = Context::usages(vec![self.ctx.layout.sandbox(&id)]).await?;
-        Ok(usages.into_iter().next().flatten())
-    }
-
-    /// The same of several sandboxes that [`Engine::sandbox_list`] gave, in their order.
-    pub async fn sandbox_usages(&self, views: &[SandboxView]) -> Result<Vec<Option<Usage>>, Error> {
-        let dirs = views.iter().map(|view| self.ctx.layout.sandbox(&view.id));
-        Context::usages(dirs.collect()).await
-    }
-
-    /// Why a sandbox is awake, and when it will not be.
-    #[expect(clippy::unused_async, reason = "the facade's methods are all alike")]
-    pub async fn sandbox_idle(&self, caller: &Caller, key: &str) -> Result<IdleView, Error> {
-        Ok(self.find(caller, key)?.idle())
-    }
-
-    /// Changes what its owner may change of a sandbox.
-    pub async fn sandbox_edit(
-        &self,
-        caller: &Caller,
-        key: &str,
-        edit: EditSandbox,
-    ) -> Result<SandboxView, Error> {
-        let handle = self.find(caller, key)?;
-        self.owned(async move { handle.edit(edit).await }).await
-    }
-
-    /// Pauses a sandbox's vCPUs; the next request lets them go on.
-    pub async fn sandbox_pause(&self, caller: &Caller, key: &str) -> Result<SandboxView, Error> {
-        let handle = self.find(caller, key)?;
-        self.owned(async move { handle.pause().await }).await
-    }
-
-    /// Puts all machines of all users to disk, side by side, within a time limit. With
-    /// `going_down` none is started after it, until there is another daemon.
-    pub async fn sleep_all(
-        &self,
-        limit: Duration,
-        going_down: bool,
-    ) -> Result<SleepAllView, Error> {
-        if going_down {
-            self.ctx.go_down();
-        }
-        let engine = self.clone();
-        self.owned(async move { Ok(sleep_all(&engine.directory.all(), limit).await) })
-            .await
-    }
-
-    /// Takes a sandbox away.
-    pub async fn sandbox_destroy(&self, caller: &Caller, key: &str) -> Result<(), Error> {
-        let handle = self.find(caller, key)?;
-        self.owned(async move { handle.destroy().await }).await
-    }
-
-    /// Puts a sandbox to disk, memory and all.
-    pub async fn sandbox_stop(&self, caller: &Caller, key: &str) -> Result<SandboxView, Error> {
-        let handle = self.find(caller, key)?;
-
-        self.owned(async move { handle.stop().await }).await
-    }
-
-    /// Wakes a sandbox; `force` gives up its memory and boots from the disk; `wait` is how long
-    /// to wait for room in the host's memory.
-    pub async fn sandbox_start(
-        &self,
-        caller: &Caller,
-        key: &str,
-        force: bool,
-        wait: Option<Duration>,
-    ) -> Result<SandboxView, Error> {
-        let handle = self.find(caller, key)?;
-        self.owned(async move { handle.start(force, wait).await })
-            .await
-    }
-
-    /// Runs a command, waking the sandbox if need be. Dropping the [`Exec`] kills the command;
-    /// the sandbox stays hot until the [`Lease`] is dropped.
-    pub async fn exec(
-        &self,
-        caller: &Caller,
-        key: &str,
-        exec: NewExec,
-    ) -> Result<(Exec, Lease), Error> {
-        let program = exec.argv.first().map_or("", String::as_str);
-        let lease = self
-            .awake(caller, key, &format!("exec {}", shortened(program)))
-            .await?;
-        let start = tracing::debug_span!("start-command");
-        let exec = lease.link.exec(&command(exec)).instrument(start).await?;
-        Ok((exec, lease))
-    }
-
-    /// A lease of a sandbox, which is woken if need be.
-    async fn awake(&self, caller: &Caller, key: &str, what: &str) -> Result<Lease, Error> {
-        let handle = self.find(caller, key)?;
-        let wake = tracing::debug_span!("wake");
-        handle.lease(what, self.wake_limit).instrument(wake).await
-    }
-
-    /// Starts a command and leaves it running. It does not keep the sandbox hot.
-    pub async fn exec_detached(
-        &self,
-        caller: &Caller,
-        key: &str,
-        exec: NewExec,
-        output_file: Option<String>,
-    ) -> Result<DetachedView, Error> {
-        let lease = self.awake(caller, key, "exec --detach").await?;
-        let detached = lease
-            .link
-            .exec_detached(&command(exec), output_file.as_deref())
-            .await?;
-        Ok(DetachedView {
-            pid: detached.pid,
-            output_file: detached.output_file,
-        })
-    }
-
-    /// Takes a checkpoint of a sandbox; one that runs goes on.
-    pub async fn snapshot_create(
-        &self,
-        caller: &Caller,
-        key: &str,
-        name: SnapshotName,
-    ) -> Result<SnapshotView, Error> {
-        let handle = self.find(caller, key)?;
-        let (ctx, caller) = (self.ctx.clone(), caller.clone());
-        self.owned(async move { ctx.snapshot_create(&caller, &handle, name).await })
-            .await
-    }
-
-    /// The caller's checkpoints, oldest first.
-    pub async fn snapshot_list(&self, caller: &Caller) -> Result<Vec<SnapshotView>, Error> {
-        self.ctx.snapshot_list(&caller.user).await
-    }
-
-    /// One checkpoint.
-    pub async fn snapshot_get(
-        &self,
-        caller: &Caller,
-        name: &SnapshotName,
-    ) -> Result<SnapshotView, Error> {
-        self.ctx.snapshot_get(&caller.user, name).await
-    }
-
-    /// Deletes a checkpoint; sandboxes resumed from it go on.
-    pub async fn snapshot_delete(&self, caller: &Caller, name: &SnapshotName) -> Result<(), Error> {
-        let (ctx, user, name) = (self.ctx.clone(), caller.user.clone(), name.clone());
-        self.owned(async move { ctx.snapshot_delete(&user, &name).await })
-            .await
-    }
-
-    /// Makes a new sandbox that goes on from a checkpoint.
-    pub async fn snapshot_resume(
-        &self,
-        caller: &Caller,
-        name: &SnapshotName,
-        sandbox: Option<SandboxName>,
-    ) -> Result<SandboxView, Error> {
-        let (engine, caller, name) = (self.clone(), caller.clone(), name.clone());
-        self.owned(async move { engine.resume(&caller, &name, sandbox).await })
-            .await
-    }
-
-    async fn resume(
-        &self,
-        caller: &Caller,
-        name: &SnapshotName,
-        sandbox: Option<SandboxName>,
-    ) -> Result<SandboxView, Error> {
-        let user = self.ctx.user_row(&caller.user).await?;
-        let snapshot = self.ctx.snapshot_row(&caller.user, name).await?;
-        limits(&user).check(snapshot.cpus, snapshot.memory)?;
-        self.ctx.refuse_if_going_down()?;
-        let _room = self.ctx.admission.room(snapshot.memory, None).await?;
-        self.ctx.room_on_disk(snapshot.disk_bytes).await?;
-        let row = SandboxRow {
-            id: SandboxId::random(),
-            user: caller.user.clone(),
-            name: match sandbox {
-                Some(name) => name,
-                None => self.free_name(caller)?,
-            },
-            status: State::Creating.shown().0,
-            thermal: State::Creating.shown().1,
-            reason: None,
-            image: snapshot.image.clone(),
-            cpus: snapshot.cpus,
-            memory: snapshot.memory,
-            disk: snapshot.disk,
-            env: snapshot.env.clone(),
-            labels: snapshot.labels.clone(),
-            run_as: snapshot.run_as.clone(),
-            workdir: snapshot.workdir.clone(),
-            kit: snapshot.kit.clone(),
-            engine: snapshot.engine.clone(),
-            accelerator: snapshot.accelerator.clone(),
-            resumed_from: Some(snapshot.name.clone()),
-            machine: None,
-            created_at: Timestamp::now(),
-            stopped_at: None,
-            idle: IdleSettings::default(),
-            used_at: None,
-            wake_at: None,
-            parent: Some(Parent::Snapshot(snapshot.id.clone())),
-        };
-        let material = Material::Saved(Saved {
-            dir: self.ctx.layout.snapshot(&snapshot.id),
-            trust: Trust::Manifest,
-            accelerator: snapshot.accelerator.clone(),
-            snapshot: Some(snapshot.id),
-        });
-        match self.make(&user, row, PlanKind::Resume, material).await {
-            Ok(sandbox) => Ok(sandbox),
-            // Deleted meanwhile: that is why it failed.
-            Err(error) => match self.ctx.snapshot_row(&caller.user, name).await {
-                Err(gone @ Error::NotFound { .. }) => Err(gone),
-                Ok(_) | Err(_) => Err(error),
-            },
-        }
-    }
-
-    /// Puts a sandbox back to one of its checkpoints, in place. What it is now is kept as an
-    /// automatic checkpoint; `force` also if there is no memory to keep.
-    pub async fn sandbox_rollback(
-        &self,
-        caller: &Caller,
-        key: &str,
-        to: SnapshotName,
-        force: bool,
-    ) -> Result<RolledBackView, Error> {
-        let handle = self.find(caller, key)?;
-        let (ctx, caller) = (self.ctx.clone(), caller.clone());
-        self.owned(async move { ctx.rollback(&caller, &handle, &to, force).await })
-            .await
-    }
-
     /// Images the caller may use.
     pub async fn image_list(&self, _caller: &Caller) -> Result<Vec<ImageView>, Error> {
         self.ctx.image_list().await
@@ -652,34 +381,11 @@ impl Engine {
     }
 }
 
-/// Puts all of them to disk, and tells of those that are not there in time.
-async fn sleep_all(handles: &[Handle], limit: Duration) -> SleepAllView {
-    let awake = |handle: &Handle, reason: String| AwakeView {
-        user: handle.user.clone(),
-        name: handle.now().view.name,
-        reason,
-    };
-    let until = tokio::time::Instant::now() + limit;
-    let sleeping = handles
-        .iter()
-        .filter(|handle| handle.now().state().has_machine())
-        .map(async |handle| {
-            let stopped = tokio::time::timeout_at(until, handle.stop()).await;
-            (handle, stopped)
-        });
-    let mut all = SleepAllView::default();
-    for (handle, stopped) in futures::future::join_all(sleeping).await {
-        match stopped {
-            Ok(Ok(_)) => all.asleep += 1,
-            Ok(Err(Error::NotFound { .. })) => {}
-            Ok(Err(error)) => all.awake.push(awake(handle, error.to_string())),
-            Err(_) => {
-                let reason = format!("did not finish in {} s", limit.as_secs());
-                all.awake.push(awake(handle, reason));
-            }
-        }
+pub(crate) fn limits(user: &UserRow) -> SandboxLimits {
+    SandboxLimits {
+        cpus: user.max_cpus_per_sandbox,
+        memory_mb: user.max_memory_mb_per_sandbox,
     }
-    all
 }
 
 /// A sandbox that was not made.
@@ -689,25 +395,7 @@ pub(crate) struct NotMade {
     pub(crate) unused: Option<Box<Work>>,
 }
 
-pub(crate) fn limits(user: &UserRow) -> SandboxLimits {
-    SandboxLimits {
-        cpus: user.max_cpus_per_sandbox,
-        memory_mb: user.max_memory_mb_per_sandbox,
-    }
-}
-
-fn command(exec: NewExec) -> Command {
-    Command {
-        argv: exec.argv,
-        env: exec.env,
-        cwd: exec.workdir,
-        user: exec.user,
-        timeout: exec.timeout,
-        stdin: exec.stdin,
-    }
-}
-
 /// A key as repeated in a reply.
-fn shortened(key: &str) -> String {
+pub(crate) fn shortened(key: &str) -> String {
     key.chars().take(80).collect()
 }

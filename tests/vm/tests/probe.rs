@@ -96,7 +96,15 @@ async fn the_accelerator_is_the_one_under_which_a_guest_really_boots() {
     let mut daemon = Daemon::prepare();
     artifacts::install(&daemon.data_dir());
     let witness = Witness::new(&daemon.home(), "nothing) exit 1");
-    let arguments = ["--accelerator", "auto", "--qemu", witness.program()];
+    // Every machine boots: it is the machines that are counted here.
+    let arguments = [
+        "--accelerator",
+        "auto",
+        "--qemu",
+        witness.program(),
+        "--max-templates",
+        "0",
+    ];
     daemon.serve(&arguments).await;
     daemon.cli(&CREATE).await.success();
     let chosen = shown(&daemon).await;
@@ -156,7 +164,15 @@ async fn a_kvm_that_does_not_boot_guests_is_not_used_and_a_qemu_that_does_not_is
         pid.display()
     );
     let witness = Witness::new(&daemon.home(), &silent);
-    let arguments = ["--accelerator", "auto", "--qemu", witness.program()];
+    // Every machine boots: it is the machines that are counted here.
+    let arguments = [
+        "--accelerator",
+        "auto",
+        "--qemu",
+        witness.program(),
+        "--max-templates",
+        "0",
+    ];
     daemon.serve(&arguments).await;
     let before = daemon.inventory().await;
     daemon.cli(&CREATE).await.success();
@@ -176,7 +192,14 @@ async fn a_kvm_that_does_not_boot_guests_is_not_used_and_a_qemu_that_does_not_is
     let fails = "*-accel*kvm*) echo 'it is broken' >&2; exit 1";
     let witness = Witness::new(&daemon.home(), fails);
     daemon
-        .serve(&["--accelerator", "kvm", "--qemu", witness.program()])
+        .serve(&[
+            "--accelerator",
+            "kvm",
+            "--qemu",
+            witness.program(),
+            "--max-templates",
+            "0",
+        ])
         .await;
     let ran = daemon.cli(&CREATE).await;
     assert_fails(&daemon, &ran, &before).await;
@@ -189,7 +212,14 @@ async fn a_kvm_that_does_not_boot_guests_is_not_used_and_a_qemu_that_does_not_is
     }
     for accelerator in ["auto", "tcg"] {
         daemon
-            .serve(&["--accelerator", accelerator, "--qemu", witness.program()])
+            .serve(&[
+                "--accelerator",
+                accelerator,
+                "--qemu",
+                witness.program(),
+                "--max-templates",
+                "0",
+            ])
             .await;
         let ran = daemon.cli(&CREATE).await;
         assert_fails(&daemon, &ran, &before).await;
@@ -197,7 +227,14 @@ async fn a_kvm_that_does_not_boot_guests_is_not_used_and_a_qemu_that_does_not_is
     }
     // What failed is not remembered as an answer.
     daemon
-        .serve(&["--accelerator", "auto", "--qemu", QEMU])
+        .serve(&[
+            "--accelerator",
+            "auto",
+            "--qemu",
+            QEMU,
+            "--max-templates",
+            "0",
+        ])
         .await;
     daemon.cli(&CREATE).await.success();
 }
