@@ -154,7 +154,7 @@ impl Engine {
     fn wake_kept_hot(&self) {
         for handle in self.directory.all() {
             let now = handle.now();
-            if !now.policy.keep_hot || now.state() != State::Cold {
+            if !now.policy.keep_hot || !matches!(now.state(), State::Cold | State::Warm) {
                 continue;
             }
             self.ctx.tasks.spawn(async move {

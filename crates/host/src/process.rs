@@ -269,8 +269,9 @@ mod test {
 
     fn sleeper(dir: &std::path::Path, marker: &str) -> Detached {
         Detached {
-            program: "sh".into(),
-            args: ["-c", "sleep 60; true", marker].map(Into::into).to_vec(),
+            // Of one process: a shell's child has its parent's arguments for a moment.
+            program: "sleep".into(),
+            args: ["60", marker].map(Into::into).to_vec(),
             dir: dir.to_owned(),
             log: dir.join("log"),
         }
@@ -279,7 +280,7 @@ mod test {
     #[tokio::test]
     async fn a_process_is_found_adopted_and_ended() {
         let dir = tempfile::tempdir().unwrap();
-        let marker = format!("bhatti-test-{}", std::process::id());
+        let marker = format!("0.00{}", std::process::id());
         let process = Process::start(&sleeper(dir.path(), &marker)).unwrap();
         // The marker shows once the program has been executed.
         let found = loop {
@@ -307,7 +308,7 @@ mod test {
     #[tokio::test]
     async fn a_pid_used_again_is_not_adopted() {
         let dir = tempfile::tempdir().unwrap();
-        let process = Process::start(&sleeper(dir.path(), "x")).unwrap();
+        let process = Process::start(&sleeper(dir.path(), "0.1")).unwrap();
         let other = ProcessId {
             start_time: process.id().start_time + 1,
             ..process.id()

@@ -200,7 +200,7 @@ impl Actor {
                 let _ = reply.send(result.map(|()| view(&self.work.row)));
             }
             Message::Pause(reply) => {
-                let result = self.decided(Request::Pause, None).await;
+                let result = self.pause().await;
                 self.publish();
                 let _ = reply.send(result.map(|()| view(&self.work.row)));
             }

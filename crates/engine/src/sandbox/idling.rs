@@ -99,6 +99,21 @@ impl Actor {
         busy
     }
 
+    /// Is paused by hand. What is in use is not: whoever uses it would wait for nobody knows what.
+    pub(super) async fn pause(&mut self) -> Result<(), Error> {
+        if self.work.state() == State::Hot && !self.work.leases.close_unless_held() {
+            let name = &self.work.row.name;
+            return Err(Error::Conflict {
+                message: format!("sandbox {:?} is in use", name.as_str()),
+                hint: Some(format!(
+                    "`bhatti inspect {name}` says by whom; `bhatti sleep {name}` puts it to disk \
+                     all the same"
+                )),
+            });
+        }
+        self.decided(Request::Pause, None).await
+    }
+
     /// Goes to disk for others' sake, if nobody uses it; whether it did.
     pub(super) async fn relieve(&mut self) -> Result<bool, Error> {
         if !self.work.state().has_machine() || self.work.policy().keep_hot {

@@ -179,6 +179,16 @@ impl Leases {
         unused
     }
 
+    /// Lets no more leases be taken, if none is held.
+    pub(crate) fn close_unless_held(&self) -> bool {
+        let mut inner = self.lock();
+        let free = inner.held.is_empty();
+        if free {
+            inner.link = None;
+        }
+        free
+    }
+
     /// Counts as used just now.
     pub(crate) fn touch(&self) {
         self.lock().last_used = clock::now();

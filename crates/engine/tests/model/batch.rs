@@ -279,7 +279,7 @@ impl Batch {
                 if !made_new && !left.any() {
                     return Err("it is there and nobody made it".to_owned());
                 }
-                let remembered = self.made_of(before, row)?;
+                let remembered = self.made_of(before, found, row)?;
                 let id = row.id.clone();
                 let going = false;
                 known.guests.insert(
@@ -299,11 +299,23 @@ impl Batch {
     }
 
     /// What a new sandbox remembers.
-    fn made_of(&self, before: &Known, row: &SandboxRow) -> Result<Remembered, String> {
+    fn made_of(
+        &self,
+        before: &Known,
+        found: &Found,
+        row: &SandboxRow,
+    ) -> Result<Remembered, String> {
         if let Some(Parent::Sandbox(source)) = &row.parent {
-            let source = before.guests.iter().find(|(_, guest)| guest.id == *source);
-            let source = source.and_then(|(name, _)| self.somewhen(before, *name));
-            return source.ok_or_else(|| "it is a copy of nothing that was there".to_owned());
+            let known = before.guests.iter().find(|(_, guest)| guest.id == *source);
+            if let Some(remembered) = known.and_then(|(name, _)| self.somewhen(before, *name)) {
+                return Ok(remembered);
+            }
+            // Made in this batch itself.
+            let source = found.rows.iter().find(|found| found.id == *source);
+            return match source {
+                Some(source) if source.id != row.id => self.made_of(before, found, source),
+                _ => Err("it is a copy of nothing that was there".to_owned()),
+            };
         }
         let Some(snapshot) = &row.resumed_from else {
             return Ok(Remembered::new());

@@ -98,8 +98,10 @@ async fn chain(arguments: &[&str]) {
         // The template lies on nothing; all after it cost what was dirtied since the one before.
         for (name, all) in [("disk.raw", 5), ("mem", 6)] {
             let digested = digested(&daemon, name);
-            assert_eq!(digested.len(), all, "{name}: {digested:?}");
-            for (read, known) in &digested[1..] {
+            // It may have been there before the daemon.
+            let built = digested.len() == all;
+            assert!(built || digested.len() == all - 1, "{name}: {digested:?}");
+            for (read, known) in &digested[usize::from(built)..] {
                 assert!(read < known, "{name}: {digested:?}");
             }
         }

@@ -60,9 +60,10 @@ def check():
         acknowledged = int(open(ACKNOWLEDGED).read())
     except FileNotFoundError:
         acknowledged = 0
-    disk, _ = read(DISK)
+    # In the order opposite to that of writing, for the writer goes on meanwhile.
     memory, _ = read(MEMORY)
-    if disk < acknowledged or memory < acknowledged or memory > disk + 1:
+    disk, _ = read(DISK)
+    if not acknowledged <= memory <= disk:
         raise SystemExit("acknowledged %d, on disk %d, in memory %d" % (acknowledged, disk, memory))
     print(acknowledged, disk)
 

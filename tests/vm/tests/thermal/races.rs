@@ -113,10 +113,9 @@ async fn requests_of_all_kinds_at_once_each_get_an_answer_and_nothing_is_lost() 
             .await
             .expect("it is answered");
             if let Err(error) = said {
-                assert!(
-                    error.to_string().contains("another request woke it"),
-                    "{error}"
-                );
+                let error = error.to_string();
+                let known = ["another request woke it", "is in use"];
+                assert!(known.iter().any(|known| error.contains(known)), "{error}");
             }
         }
     }));
