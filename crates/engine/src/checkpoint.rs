@@ -130,16 +130,15 @@ pub fn seal(
             let path = half.join(name);
             threads.spawn(move || files::sync_file(&path))
         };
+        let digest = |name| threads.spawn(move || digest(half, name, bases));
         let syncing: Vec<_> = names.iter().map(sync).collect();
-        for name in names {
-            let entries = digest(half, name, bases).map_err(io("read a file of the image"))?;
+        let digesting: Vec<_> = names.iter().copied().map(digest).collect();
+        for digest in digesting {
+            let entries = joined(digest).map_err(io("read a file of the image"))?;
             manifest.files.extend(entries);
         }
         for sync in syncing {
-            let synced = sync.join();
-            synced
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-                .map_err(io("sync a file of the image"))?;
+            joined(sync).map_err(io("sync a file of the image"))?;
         }
         Ok(())
     })?;
@@ -147,6 +146,12 @@ pub fn seal(
     files::write_durable(&half.join(file::MANIFEST), encode(&manifest).as_bytes())
         .map_err(io("write the manifest"))?;
     files::rename_durable(half, whole).map_err(io("rename the image"))
+}
+
+/// What a thread came to; if it panicked, so does this one.
+fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
+    let result = thread.join();
+    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// The entry of a file, and that of its table, which is written, if it gets one.
