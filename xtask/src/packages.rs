@@ -48,6 +48,10 @@ const PACKAGES: &[Package] = &[
         purpose: "runs guests",
     },
     Package {
+        name: "strace",
+        purpose: "makes system calls fail, in the tests",
+    },
+    Package {
         name: "xfsprogs",
         purpose: "makes a file system that shares blocks, where the host has none",
     },

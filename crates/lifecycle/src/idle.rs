@@ -232,7 +232,7 @@ mod test {
             state,
             leases,
             keep_hot: false,
-            last_used: now - Duration::from_secs(age),
+            last_used: now + Duration::from_secs(100 - age),
         };
         let mut all = vec![
             candidate(1, State::Hot, 0, 90),

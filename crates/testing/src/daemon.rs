@@ -202,6 +202,15 @@ impl Daemon {
         child.kill().await.expect("the daemon can be ended");
     }
 
+    /// The daemon's process.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn pid(&self) -> u32 {
+        let child = self.child.as_ref().expect("a daemon is running");
+        child.id().expect("the daemon has not ended")
+    }
+
     /// Asks the daemon to stop and waits for its end.
     ///
     /// # Panics

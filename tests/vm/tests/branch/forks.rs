@@ -121,7 +121,6 @@ async fn ten_forks_go_on_from_one_point_diverge_and_share_their_memory() {
         .collect();
     assert_eq!((own.len(), machines.len()), (10, 11));
     let most = own.iter().max().copied().unwrap_or_default();
-    #[expect(clippy::print_stdout, reason = "figures to look at, not to check")]
     {
         let all = own.iter().sum::<u64>() >> 20;
         println!("the source stood still for {stall} ms; ten copies have {all} MiB of their own");

@@ -227,7 +227,7 @@ async fn requests_that_meet_a_rollback_have_their_answers() {
             client.snapshot_delete("second"),
         )
     };
-    let answers = tokio::time::timeout(RACE_LIMIT, race).await;
+    let answers = Box::pin(tokio::time::timeout(RACE_LIMIT, race)).await;
     let (one, slow, quick, stop, two, second, deleted) = answers.expect("all have their answers");
     let kept = [one, two].map(|back| back.expect("it is put back").kept_as);
     assert!(kept.iter().all(Option::is_some), "{kept:?}");

@@ -28,7 +28,7 @@ impl Dice {
 /// What of the journal is acknowledged, and what is on disk; every entry is checked.
 async fn check(guest: &Guest) -> (u64, u64) {
     let told = guest.sh("python3 /root/journal.py check").await;
-    let mut numbers = told.split(' ').map(|word| word.parse::<u64>());
+    let mut numbers = told.split(' ').map(str::parse::<u64>);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(acknowledged)), Some(Ok(disk))) => (acknowledged, disk),
         _ => panic!("{told}"),

@@ -2,6 +2,7 @@
 
 #![expect(clippy::panic, reason = "helpers of tests fail their test")]
 
+mod broken;
 mod cycles;
 mod density;
 mod idle;
