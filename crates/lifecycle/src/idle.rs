@@ -227,7 +227,7 @@ mod test {
     #[test]
     fn memory_is_taken_from_the_warm_before_the_hot_and_never_from_the_used() {
         let now = Instant::now();
-        let candidate = |id, state, leases, age| Candidate {
+        let candidate = |id, state, leases, age: u64| Candidate {
             id,
             state,
             leases,
