@@ -7,6 +7,7 @@ mod cycles;
 mod density;
 mod idle;
 mod races;
+mod timers;
 
 use std::time::Duration;
 
