@@ -289,6 +289,12 @@ impl Store {
         self.write(|txn| txn.sandbox_delete(id))
     }
 
+    /// [`Txn::sandbox_delete`] on its own, without waiting for the disk: for a sandbox that is
+    /// recorded as half made or half gone, of which the next start would delete what comes back.
+    pub fn sandbox_forget(&self, id: &SandboxId) -> Result<(), StoreError> {
+        self.write_relaxed(|txn| txn.sandbox_delete(id))
+    }
+
     /// [`Txn::sandbox_list`] on its own.
     #[expect(
         clippy::redundant_closure_for_method_calls,

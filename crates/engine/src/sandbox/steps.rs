@@ -106,7 +106,7 @@ impl Work {
             Step::CommitSnapshot => self.commit_snapshot().await,
             Step::Forget => {
                 let id = self.row.id.clone();
-                self.ctx.db(move |store| store.sandbox_delete(&id)).await
+                self.ctx.db(move |store| store.sandbox_forget(&id)).await
             }
             Step::ForgetSnapshot => {
                 let id = self.snapshot()?.id.clone();
