@@ -90,25 +90,47 @@ impl Admission {
         memory: MemoryMb,
         wait: Option<Duration>,
     ) -> Result<Room, Error> {
+        Self::waiting(wait, || self.room_made(memory)).await
+    }
+
+    /// Tries something again while there is no room for it, for at most `wait`. A sandbox's task
+    /// has other requests to see to: who waits is the one who asks it.
+    pub(crate) async fn waiting<T, F>(
+        wait: Option<Duration>,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         let until = Instant::now() + wait.unwrap_or_default();
         loop {
-            let Err(refused) = self.promise(memory.bytes()) else {
-                return Ok(self.made(memory.bytes()));
-            };
-            if self.relieve().await {
-                continue;
+            match attempt().await {
+                Err(Error::NoRoom { .. }) if Instant::now() < until => {
+                    tokio::time::sleep(RETRY_EVERY).await;
+                }
+                done => return done,
             }
-            if Instant::now() >= until {
-                return Err(refused);
+        }
+    }
+
+    /// [`Admission::room`] without waiting.
+    async fn room_made(&self, memory: MemoryMb) -> Result<Room, Error> {
+        loop {
+            match self.room_now(memory) {
+                Err(Error::NoRoom { .. }) if self.relieve().await => {}
+                done => return done,
             }
-            tokio::time::sleep(RETRY_EVERY).await;
         }
     }
 
     /// Promises a machine its memory if the host has it now. Nobody is made to give any up.
     pub(crate) fn room_now(&self, memory: MemoryMb) -> Result<Room, Error> {
-        self.promise(memory.bytes())?;
-        Ok(self.made(memory.bytes()))
+        let bytes = memory.bytes();
+        self.promise(bytes)?;
+        Ok(Room {
+            bytes,
+            promised: self.promised.clone(),
+        })
     }
 
     /// Whether the host has one in so many parts of its memory available. What can't be told is no.
@@ -116,13 +138,6 @@ impl Admission {
         match (self.host.available(), self.host.total()) {
             (Ok(available), Ok(total)) => available >= total / parts,
             _ => false,
-        }
-    }
-
-    fn made(&self, bytes: u64) -> Room {
-        Room {
-            bytes,
-            promised: self.promised.clone(),
         }
     }
 
@@ -135,15 +150,11 @@ impl Admission {
         }
         self.promised.fetch_sub(bytes, Ordering::AcqRel);
         let free = available.saturating_sub(MEMORY_RESERVE + before);
-        Err(Error::Unavailable {
+        Err(Error::NoRoom {
             message: format!(
                 "the host has no room for a machine of {} MB ({} MB are free)",
                 bytes >> 20,
                 free >> 20
-            ),
-            hint: Some(
-                "stop a sandbox, ask for less `--memory`, or wait for room with `--wait`"
-                    .to_owned(),
             ),
         })
     }
@@ -277,5 +288,23 @@ mod test {
         room.unwrap();
         free.store(1, Ordering::Relaxed);
         assert!(admission.room(two, wait).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_room_is_waited_for() {
+        let wait = Some(Duration::from_hours(1));
+        let mut tries = 0;
+        let stopping = Admission::waiting(wait, || {
+            tries += 1;
+            let result: Result<(), _> = Err(match tries {
+                1 | 2 => Error::NoRoom {
+                    message: String::new(),
+                },
+                _ => Error::Stopping,
+            });
+            std::future::ready(result)
+        });
+        assert!(matches!(stopping.await, Err(Error::Stopping)));
+        assert_eq!(tries, 3);
     }
 }

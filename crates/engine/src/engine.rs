@@ -158,7 +158,7 @@ impl Engine {
                 continue;
             }
             self.ctx.tasks.spawn(async move {
-                if let Err(error) = handle.start(false, None).await {
+                if let Err(error) = handle.start(false).await {
                     tracing::warn!(
                         sandbox = %handle.id,
                         error = &error as &dyn std::error::Error,

@@ -108,6 +108,12 @@ pub enum Error {
         /// The exit code a shell would give: 127 not found, 126 not executable, else 1.
         exit_code: i32,
     },
+    /// The host has no memory for another machine now (503).
+    #[error("{message}")]
+    NoRoom {
+        /// What was asked for, and what there is.
+        message: String,
+    },
     /// It is under way and takes longer than a request waits (503).
     #[error("{message}")]
     Busy {
@@ -176,6 +182,9 @@ impl Error {
             Self::Conflict { hint, .. }
             | Self::Unavailable { hint, .. }
             | Self::Failed { hint, .. } => hint.as_deref(),
+            Self::NoRoom { .. } => {
+                Some("stop a sandbox, ask for less `--memory`, or wait for room with `--wait`")
+            }
             Self::Quota { .. } => Some("destroy what is no longer used, or ask for a higher limit"),
             Self::Invalid(_)
             | Self::NotFound { .. }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bhatti_host::extents::Usage;
 use bhatti_types::labels::Labels;
 
+use crate::admission::Admission;
 use crate::context::Context;
 use crate::engine::Engine;
 use crate::error::Error;
@@ -126,7 +127,7 @@ impl Engine {
         wait: Option<Duration>,
     ) -> Result<SandboxView, Error> {
         let handle = self.find(caller, key)?;
-        self.owned(async move { handle.start(force, wait).await })
+        self.owned(async move { Admission::waiting(wait, || handle.start(force)).await })
             .await
     }
 }

@@ -145,9 +145,10 @@ fn engine_status(error: &EngineError) -> StatusCode {
             StatusCode::CONFLICT
         }
         EngineError::Quota { .. } => StatusCode::TOO_MANY_REQUESTS,
-        EngineError::Unavailable { .. } | EngineError::Busy { .. } | EngineError::Stopping => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        EngineError::Unavailable { .. }
+        | EngineError::NoRoom { .. }
+        | EngineError::Busy { .. }
+        | EngineError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         EngineError::Failed { .. } => StatusCode::BAD_GATEWAY,
         EngineError::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
         EngineError::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,

@@ -190,11 +190,10 @@ impl Actor {
             }
             Message::Start {
                 force,
-                wait,
                 waiting,
                 reply,
             } => {
-                let result = self.wake(Request::Start { force }, wait).await;
+                let result = self.wake(Request::Start { force }).await;
                 self.publish();
                 drop(waiting);
                 let _ = reply.send(result.map(|()| view(&self.work.row)));
@@ -205,7 +204,7 @@ impl Actor {
                 let _ = reply.send(result.map(|()| view(&self.work.row)));
             }
             Message::Stop(reply) => {
-                let result = self.decided(Request::Stop, None).await;
+                let result = self.decided(Request::Stop).await;
                 self.publish();
                 let _ = reply.send(result.map(|()| view(&self.work.row)));
             }
@@ -252,7 +251,7 @@ impl Actor {
 
     /// A lease of it, woken if need be.
     async fn lease(&mut self, what: &str) -> Result<Lease, Error> {
-        self.wake(Request::Wake, None).await?;
+        self.wake(Request::Wake).await?;
         self.publish();
         self.work
             .leases
@@ -260,12 +259,8 @@ impl Actor {
             .ok_or_else(|| Error::internal("the link of a hot sandbox broke at once"))
     }
 
-    pub(super) async fn wake(
-        &mut self,
-        request: Request,
-        wait: Option<Duration>,
-    ) -> Result<(), Error> {
-        self.decided(request, wait).await?;
+    pub(super) async fn wake(&mut self, request: Request) -> Result<(), Error> {
+        self.decided(request).await?;
         // Hot already, but the link was lost: its agent, or an earlier daemon, broke it off.
         if !self.work.link.as_ref().is_some_and(Link::is_open) {
             self.work.relink().await?;
@@ -273,12 +268,8 @@ impl Actor {
         Ok(())
     }
 
-    /// Decides a request and does it; `wait` is how long to wait for room in the host's memory.
-    pub(super) async fn decided(
-        &mut self,
-        request: Request,
-        wait: Option<Duration>,
-    ) -> Result<(), Error> {
+    /// Decides a request and does it.
+    pub(super) async fn decided(&mut self, request: Request) -> Result<(), Error> {
         let kind = match decide(self.work.state(), request) {
             Decision::Already => return Ok(()),
             Decision::Deny(denied) => return Err(self.denied(denied)),
@@ -288,7 +279,7 @@ impl Actor {
             PlanKind::Boot | PlanKind::Wake => {
                 self.work.ctx.refuse_if_going_down()?;
                 let memory = self.work.row.memory;
-                Some(self.work.ctx.admission.room(memory, wait).await?)
+                Some(self.work.ctx.admission.room(memory, None).await?)
             }
             PlanKind::Sleep => {
                 let memory = self.work.row.memory.bytes();

@@ -70,8 +70,6 @@ pub(super) enum Message {
     },
     Start {
         force: bool,
-        /// How long to wait for room in the host's memory.
-        wait: Option<Duration>,
         waiting: Waiting,
         reply: oneshot::Sender<Result<SandboxView, Error>>,
     },
@@ -181,15 +179,10 @@ impl Handle {
         }
     }
 
-    pub(crate) async fn start(
-        &self,
-        force: bool,
-        wait: Option<Duration>,
-    ) -> Result<SandboxView, Error> {
+    pub(crate) async fn start(&self, force: bool) -> Result<SandboxView, Error> {
         let waiting = self.leases.wait();
         let message = |reply| Message::Start {
             force,
-            wait,
             waiting: waiting.share(),
             reply,
         };

@@ -60,7 +60,7 @@ impl Actor {
                 if !self.work.leases.close_if_unused() {
                     return;
                 }
-                self.decided(Request::Stop, None).await
+                self.decided(Request::Stop).await
             }
         };
         match result {
@@ -111,7 +111,7 @@ impl Actor {
                 )),
             });
         }
-        self.decided(Request::Pause, None).await
+        self.decided(Request::Pause).await
     }
 
     /// Goes to disk for others' sake, if nobody uses it; whether it did.
@@ -122,7 +122,7 @@ impl Actor {
         if !self.work.leases.close_if_unused() {
             return Ok(false);
         }
-        match self.decided(Request::Stop, None).await {
+        match self.decided(Request::Stop).await {
             Ok(()) => Ok(true),
             Err(Error::Woken) => Ok(false),
             Err(error) => Err(error),
@@ -152,7 +152,7 @@ impl Actor {
     pub(super) async fn timer_is_due(&mut self) {
         // Once, whatever comes of it: the guest says the next one when it goes to sleep again.
         self.work.row.wake_at = None;
-        if let Err(error) = self.wake(Request::Wake, None).await {
+        if let Err(error) = self.wake(Request::Wake).await {
             tracing::warn!(
                 sandbox = %self.work.row.id,
                 error = &error as &dyn std::error::Error,
@@ -208,7 +208,7 @@ impl Actor {
             );
         }
         if edit.idle.keep_hot == Some(true) {
-            self.wake(Request::Wake, None).await?;
+            self.wake(Request::Wake).await?;
         }
         Ok(())
     }
