@@ -197,12 +197,16 @@ impl Admission {
 
     /// Looks after the host's memory until the engine is closed.
     pub(crate) async fn watch(&self) {
+        // Said once, and again only after it was otherwise.
+        let mut said = false;
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             match self.is_short() {
-                Ok(false) => {}
+                Ok(false) => said = false,
                 Ok(true) => {
-                    if !self.relieve().await {
+                    if self.relieve().await {
+                        said = false;
+                    } else if !std::mem::replace(&mut said, true) {
                         tracing::warn!("the host is short of memory, and all machines are in use");
                     }
                 }

@@ -88,8 +88,6 @@ pub enum Step {
     PrepareGuest,
     /// Set the clock of a guest that stood still, and take up the link to it if that broke.
     Refresh,
-    /// Ask the guest when it next wants to run, if it is to be woken for that.
-    AskTimers,
     /// Have the guest write its file systems out.
     SyncGuest,
     /// Write state and memory into the cold image's directory, not yet whole.
@@ -280,9 +278,8 @@ impl PlanKind {
             // What the record says of a machine that is there is of no weight: a daemon that dies
             // here leaves one that is paused again, or goes on, and either can be used.
             Self::Thaw => &[S::Run, S::Refresh, S::NoteHot],
-            Self::Cool => &[S::AskTimers, S::Pause, S::NoteWarm],
+            Self::Cool => &[S::Pause, S::NoteWarm],
             Self::Sleep => &[
-                S::AskTimers,
                 S::SyncGuest,
                 S::Pause,
                 S::SaveCold,
@@ -457,7 +454,6 @@ impl Step {
             Self::Identify => "identify",
             Self::PrepareGuest => "prepare-guest",
             Self::Refresh => "refresh",
-            Self::AskTimers => "ask-timers",
             Self::SyncGuest => "sync-guest",
             Self::SaveCold => "save-cold",
             Self::SealCold => "seal-cold",

@@ -191,7 +191,6 @@ impl World {
             | Step::Identify
             | Step::PrepareGuest
             | Step::Refresh
-            | Step::AskTimers
             | Step::SyncGuest => {}
         }
     }

@@ -288,8 +288,9 @@ impl Actor {
             }
             _ => None,
         };
-        // While a plan takes the machine away nobody gets its link.
         if matches!(kind, PlanKind::Sleep | PlanKind::Cool) {
+            self.work.ask_timers().await;
+            // While a plan takes the machine away nobody gets its link.
             self.work.leases.close();
         }
         let result = self.work.run(kind).await;

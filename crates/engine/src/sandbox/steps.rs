@@ -70,10 +70,6 @@ impl Work {
             Step::Identify => self.identify(plan).await,
             Step::PrepareGuest => self.prepare_guest().await,
             Step::Refresh => self.refresh().await,
-            Step::AskTimers => {
-                self.ask_timers().await;
-                Ok(())
-            }
             Step::SyncGuest => {
                 self.sync_guest().await;
                 Ok(())
@@ -298,7 +294,7 @@ impl Work {
     }
 
     /// Asks the guest when it next wants to run, if it is to be woken for that. No answer is no
-    /// timer: it is no reason not to sleep.
+    /// timer: it is no reason not to sleep. A request that wants the machine is not made to wait.
     pub(super) async fn ask_timers(&mut self) {
         if self.state() != State::Hot || !self.policy().wake_timers {
             return;
@@ -306,7 +302,11 @@ impl Work {
         let Some(link) = self.link.clone() else {
             return;
         };
-        self.row.wake_at = match link.next_timer(TIMERS_LIMIT).await {
+        let asked = tokio::select! {
+            asked = link.next_timer(TIMERS_LIMIT) => asked,
+            () = self.leases.wanted() => return,
+        };
+        self.row.wake_at = match asked {
             Ok(Some(next)) => {
                 let due = Timestamp::from_nanosecond(i128::from(next.unix_nanos)).ok();
                 tracing::info!(sandbox = %self.row.id, what = next.what, "its guest's next timer");
