@@ -9,14 +9,13 @@ use bhatti_store::user::UserRow;
 use bhatti_types::id::{SandboxId, TemplateId};
 use bhatti_types::name::ImageName;
 use bhatti_types::size::DiskMb;
-use jiff::Timestamp;
 
 use crate::engine::{Engine, NotMade, limits};
 use crate::error::Error;
 use crate::request::{Caller, Copies, NewCopies, NewSandbox, Size};
 use crate::sandbox::leases::Leases;
 use crate::sandbox::work::{Material, Work};
-use crate::templates::build::Wanted;
+use crate::templates::build::{Wanted, row};
 use crate::view::SandboxView;
 
 /// The image of a sandbox that names none.
@@ -91,7 +90,6 @@ impl Engine {
         let (shape, config) = (&wanted.shape, &wanted.image.config);
         let (status, thermal) = State::Creating.shown();
         Ok(SandboxRow {
-            id: SandboxId::random(),
             user: caller.user.clone(),
             name: match new.name {
                 Some(name) => name,
@@ -99,26 +97,12 @@ impl Engine {
             },
             status,
             thermal,
-            reason: None,
-            image: shape.image_name.clone(),
-            cpus: shape.cpus,
-            memory: shape.memory,
-            disk: shape.disk,
             env: config.env.overlaid(&new.env),
             labels: new.labels,
             run_as: new.run_as.or_else(|| config.user.clone()),
             workdir: config.workdir.clone(),
-            kit: shape.kit.clone(),
-            engine: shape.engine.clone(),
-            accelerator: Some(shape.accelerator.as_str().to_owned()),
-            resumed_from: None,
-            machine: None,
-            created_at: Timestamp::now(),
-            stopped_at: None,
             idle: new.idle,
-            used_at: None,
-            wake_at: None,
-            parent: None,
+            ..row(shape)
         })
     }
 

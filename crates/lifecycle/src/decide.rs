@@ -30,6 +30,22 @@ pub enum Request {
     Destroy,
 }
 
+impl Request {
+    /// All of them, for tables and tests.
+    pub const ALL: [Self; 10] = [
+        Self::Wake,
+        Self::Start { force: false },
+        Self::Start { force: true },
+        Self::Pause,
+        Self::Stop,
+        Self::Checkpoint,
+        Self::Fork,
+        Self::Rollback { force: false },
+        Self::Rollback { force: true },
+        Self::Destroy,
+    ];
+}
+
 /// The three answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
@@ -106,19 +122,6 @@ mod test {
     use crate::plan::PlanKind;
     use crate::state::State;
 
-    const REQUESTS: [Request; 10] = [
-        Request::Wake,
-        Request::Start { force: false },
-        Request::Start { force: true },
-        Request::Pause,
-        Request::Stop,
-        Request::Checkpoint,
-        Request::Fork,
-        Request::Rollback { force: false },
-        Request::Rollback { force: true },
-        Request::Destroy,
-    ];
-
     #[test]
     fn every_state_can_be_destroyed() {
         for state in State::ALL {
@@ -129,7 +132,7 @@ mod test {
 
     #[test]
     fn memory_is_given_up_only_by_force() {
-        for request in REQUESTS {
+        for request in Request::ALL {
             let boots = decide(State::Cold, request) == Decision::Accept(PlanKind::Boot);
             assert_eq!(
                 boots,

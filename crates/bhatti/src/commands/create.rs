@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::fork::forked;
 use super::idle_args::{IdleArgs, wait};
+use super::size_args::SizeArgs;
 use crate::failure::Failure;
 use crate::progress::with_progress;
 use crate::run::Context;
@@ -28,15 +29,8 @@ pub(crate) struct CreateArgs {
     /// The image it is made from [default: base]
     #[arg(long, value_parser = values::name::<ImageName>)]
     image: Option<ImageName>,
-    /// vCPUs [default: 1]
-    #[arg(long, value_name = "COUNT", value_parser = values::cpus)]
-    cpus: Option<u64>,
-    /// Memory in MB [default: 1024]
-    #[arg(long, value_name = "MB", value_parser = values::memory)]
-    memory: Option<u64>,
-    /// Disk in MB [default: the image's own size]
-    #[arg(long, value_name = "MB", value_parser = values::disk)]
-    disk_size: Option<u64>,
+    #[command(flatten)]
+    size: SizeArgs,
     /// Environment of every command in it; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<String>,
@@ -60,9 +54,9 @@ pub(crate) async fn run(args: CreateArgs, context: &Context) -> Result<(), Failu
         name: args.name.map(String::from),
         from: args.from.map(String::from),
         image: args.image.map(String::from),
-        cpus: args.cpus.map(|count| count as f64),
-        memory_mb: args.memory,
-        disk_size_mb: args.disk_size,
+        cpus: args.size.cpus(),
+        memory_mb: args.size.memory,
+        disk_size_mb: args.size.disk_size,
         env: values::env(&args.env)?,
         labels: values::labels(&args.label)?,
         user: args.user,

@@ -4,6 +4,7 @@ use bhatti_api::template::WarmImage;
 use bhatti_types::name::ImageName;
 use clap::{Args, Subcommand};
 
+use super::size_args::SizeArgs;
 use crate::failure::Failure;
 use crate::progress::with_progress;
 use crate::run::Context;
@@ -26,15 +27,8 @@ pub(crate) struct WarmArgs {
     /// The image
     #[arg(value_parser = values::name::<ImageName>)]
     image: ImageName,
-    /// vCPUs [default: 1]
-    #[arg(long, value_name = "COUNT", value_parser = values::cpus)]
-    cpus: Option<u64>,
-    /// Memory in MB [default: 1024]
-    #[arg(long, value_name = "MB", value_parser = values::memory)]
-    memory: Option<u64>,
-    /// Disk in MB [default: the image's own size]
-    #[arg(long, value_name = "MB", value_parser = values::disk)]
-    disk_size: Option<u64>,
+    #[command(flatten)]
+    size: SizeArgs,
 }
 
 /// Looks at images.
@@ -47,9 +41,9 @@ pub(crate) async fn run(command: ImageCommand, context: &Context) -> Result<(), 
 
 async fn warm(args: WarmArgs, context: &Context) -> Result<(), Failure> {
     let size = WarmImage {
-        cpus: args.cpus.map(|count| count as f64),
-        memory_mb: args.memory,
-        disk_size_mb: args.disk_size,
+        cpus: args.size.cpus(),
+        memory_mb: args.size.memory,
+        disk_size_mb: args.size.disk_size,
     };
     let client = context.client();
     let work = client.image_warm(args.image.as_str(), &size);

@@ -15,6 +15,7 @@ pub(crate) mod pause;
 pub(crate) mod rollback;
 pub(crate) mod serve;
 pub(crate) mod setup;
+pub(crate) mod size_args;
 pub(crate) mod sleep;
 pub(crate) mod snapshot;
 pub(crate) mod start;

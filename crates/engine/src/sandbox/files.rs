@@ -162,19 +162,18 @@ impl Work {
 
     pub(super) async fn save_cold(&mut self) -> Result<(), Error> {
         let half = self.ctx.layout.cold_half(&self.row.id);
-        let dir = half.clone();
-        blocking(move || {
-            files::remove_tree(&dir)?;
-            fs_err::create_dir(&dir)
-        })
-        .await?;
-        self.machine()?
-            .save(
-                &half.join(file::STATE),
-                &half.join(file::MEMORY),
-                &self.cancel,
-            )
-            .await?;
+        make_empty(half.clone()).await?;
+        self.save_memory(&half, &self.cancel).await
+    }
+
+    /// Puts the paused machine's state and memory into a directory, or breaks that off.
+    pub(super) async fn save_memory(
+        &self,
+        to: &Path,
+        cancel: &Arc<AtomicBool>,
+    ) -> Result<(), Error> {
+        let (state, memory) = (to.join(file::STATE), to.join(file::MEMORY));
+        self.machine()?.save(&state, &memory, cancel).await?;
         Ok(())
     }
 
@@ -238,14 +237,7 @@ impl Work {
 
     /// Puts the paused machine's state, memory and disk into a directory.
     pub(super) async fn save_machine(&self, to: PathBuf) -> Result<(), Error> {
-        let machine = self.machine()?.clone();
-        machine
-            .save(
-                &to.join(file::STATE),
-                &to.join(file::MEMORY),
-                &never_cancelled(),
-            )
-            .await?;
+        self.save_memory(&to, &never_cancelled()).await?;
         let (from, to) = (self.dir().join(machine_file::DISK), to.join(file::DISK));
         blocking(move || clone(&from, &to)).await
     }
@@ -333,6 +325,15 @@ pub(crate) async fn remove_snapshot(
     blocking(move || {
         files::remove_tree(&half)?;
         files::remove_tree(&whole)
+    })
+    .await
+}
+
+/// Makes a directory with nothing in it, in place of what is there.
+pub(super) async fn make_empty(dir: PathBuf) -> Result<(), Error> {
+    blocking(move || {
+        files::remove_tree(&dir)?;
+        fs_err::create_dir(dir)
     })
     .await
 }

@@ -4,7 +4,7 @@ use bhatti_guest::identity::Identity;
 use bhatti_host::files;
 use bhatti_vmm::machine::file as machine_file;
 
-use super::files::{blocking, never_cancelled};
+use super::files::{blocking, make_empty, never_cancelled};
 use super::steps::{CALL_LIMIT, unix_nanos};
 use super::work::{Material, Work};
 use crate::bases::{self, Bases};
@@ -43,12 +43,7 @@ impl Work {
     }
 
     pub(super) async fn make_template_directory(&mut self) -> Result<(), Error> {
-        let dir = self.dir();
-        blocking(move || {
-            files::remove_tree(&dir)?;
-            fs_err::create_dir(dir)
-        })
-        .await
+        make_empty(self.dir()).await
     }
 
     /// Grows the root file system, so that clones need not. Nothing else: a name, a machine id and
@@ -64,20 +59,8 @@ impl Work {
 
     pub(super) async fn save_template(&mut self) -> Result<(), Error> {
         let image = self.dir().join(IMAGE);
-        let dir = image.clone();
-        blocking(move || {
-            files::remove_tree(&dir)?;
-            fs_err::create_dir(&dir)
-        })
-        .await?;
-        self.machine()?
-            .save(
-                &image.join(file::STATE),
-                &image.join(file::MEMORY),
-                &never_cancelled(),
-            )
-            .await?;
-        Ok(())
+        make_empty(image.clone()).await?;
+        self.save_memory(&image, &never_cancelled()).await
     }
 
     pub(super) async fn seal_template(&mut self) -> Result<(), Error> {

@@ -375,7 +375,7 @@ impl Work {
             } else if step == Step::Pause {
                 let _ = taking.await;
             }
-            // The others wait for the guest, which is not to be waited for.
+            // Syncing waits for the guest, which is not to be waited for.
         }
         self.went_on |= went_on;
         Err(Error::Woken)

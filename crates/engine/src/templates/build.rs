@@ -212,8 +212,9 @@ async fn make(ctx: Arc<Context>, wanted: Wanted) -> Result<(), Error> {
     work.run(PlanKind::BuildTemplate).await
 }
 
-/// What stands for a record with a machine that is nobody's sandbox.
-pub(super) fn row(shape: &Shape) -> SandboxRow {
+/// What stands for a record with a machine that is nobody's sandbox, and what a new sandbox of the
+/// shape has in common with it.
+pub(crate) fn row(shape: &Shape) -> SandboxRow {
     let (status, thermal) = State::Hot.shown();
     SandboxRow {
         id: SandboxId::random(),

@@ -59,23 +59,10 @@ fn fate() -> impl Strategy<Value = Fate> {
     ]
 }
 
-const REQUESTS: [Request; 10] = [
-    Request::Wake,
-    Request::Start { force: false },
-    Request::Start { force: true },
-    Request::Pause,
-    Request::Stop,
-    Request::Checkpoint,
-    Request::Fork,
-    Request::Rollback { force: false },
-    Request::Rollback { force: true },
-    Request::Destroy,
-];
-
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         4 => (any::<bool>(), fate()).prop_map(|(resume, fate)| Event::Make(resume, fate)),
-        14 => (select(REQUESTS.as_slice()), fate())
+        14 => (select(Request::ALL.as_slice()), fate())
             .prop_map(|(request, fate)| Event::Ask(request, fate)),
         2 => (any::<bool>(), fate()).prop_map(|(taken, fate)| Event::Fork(taken, fate)),
         1 => any::<bool>().prop_map(Event::Delete),
