@@ -1,5 +1,6 @@
 //! A look into a guest: shell lines as root, and what a machine says about itself.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use bhatti_api::exec::{ExecRequest, ExecResult};
@@ -7,12 +8,17 @@ use bhatti_api::sandbox::{CreateSandbox, Sandbox};
 use bhatti_api::snapshot::{CreateSnapshot, ResumeSnapshot, Snapshot};
 use bhatti_client::client::Client;
 use bhatti_client::error::Error;
+use futures::future::join_all;
+
+use crate::wait::wait_for;
 
 /// Time limit of one shell line, in seconds; a guest under software emulation is slow, and more
 /// so when others run beside it.
 const LINE_LIMIT_SEC: u64 = 60;
 /// Memory of a guest, in MiB: enough for the base image and little to capture.
 const MEMORY_MB: u64 = 256;
+/// Time for a guest to end itself.
+const END_LIMIT: Duration = Duration::from_secs(20);
 /// How far a guest's clock may be off.
 const CLOCK_LIMIT: Duration = Duration::from_secs(2);
 
@@ -158,6 +164,24 @@ impl Guest {
         }
     }
 
+    /// Ends the machine from inside, at once, and waits until its daemon has seen that.
+    ///
+    /// # Panics
+    /// If it goes on.
+    pub async fn end(&self) {
+        // The answer is lost with the machine.
+        self.try_sh("echo o > /proc/sysrq-trigger").await.ok();
+        wait_for("the machine to be off", END_LIMIT, async || {
+            let view = self.view().await;
+            if view.thermal == "off" {
+                Ok(())
+            } else {
+                Err(view)
+            }
+        })
+        .await;
+    }
+
     /// The kernel's boot id.
     ///
     /// # Panics
@@ -207,6 +231,34 @@ pub fn lasting(view: Sandbox) -> Sandbox {
         disk_shared_bytes: None,
         ..view
     }
+}
+
+/// Checks that each of several copies is a machine of its own, and says who they are. `drawn` is
+/// what a program in each drew at random since they parted.
+///
+/// # Panics
+/// If two have something in common that tells machines apart, or one does not go by its name.
+pub async fn assert_each_is_its_own(guests: &[Guest], drawn: &[&String]) -> Vec<Identity> {
+    let identities = join_all(guests.iter().map(Guest::identity)).await;
+    let all_differ = |what: &str, values: Vec<&String>| {
+        let distinct: BTreeSet<_> = values.iter().collect();
+        assert_eq!(distinct.len(), guests.len(), "{what}: {values:?}");
+    };
+    all_differ("drawn in a process", drawn.to_vec());
+    all_differ("random", identities.iter().map(|who| &who.random).collect());
+    all_differ(
+        "hostname",
+        identities.iter().map(|who| &who.hostname).collect(),
+    );
+    all_differ(
+        "machine id",
+        identities.iter().map(|who| &who.machine_id).collect(),
+    );
+    for (guest, who) in guests.iter().zip(&identities) {
+        assert_eq!(who.hostname, guest.name());
+        assert!(who.resolves, "{who:?}");
+    }
+    identities
 }
 
 /// A command to be run by root, with a time limit.

@@ -8,7 +8,7 @@ use bhatti_client::client::Client;
 use bhatti_client::error::Error;
 use bhatti_client::token::BearerToken;
 use bhatti_testing::daemon::Daemon;
-use bhatti_testing::guest::Guest;
+use bhatti_testing::guest::{Guest, assert_each_is_its_own};
 use bhatti_testing::witness;
 use futures::future::join_all;
 
@@ -121,10 +121,8 @@ async fn ten_forks_go_on_from_one_point_diverge_and_share_their_memory() {
         .collect();
     assert_eq!((own.len(), machines.len()), (10, 11));
     let most = own.iter().max().copied().unwrap_or_default();
-    {
-        let all = own.iter().sum::<u64>() >> 20;
-        println!("the source stood still for {stall} ms; ten copies have {all} MiB of their own");
-    }
+    let together = own.iter().sum::<u64>() >> 20;
+    println!("the source stood still for {stall} ms; ten copies have {together} MiB of their own");
     assert!(most < OWN_MEMORY, "{own:?}");
 
     // All of them and the source go on from the captured point.
@@ -151,29 +149,9 @@ async fn ten_forks_go_on_from_one_point_diverge_and_share_their_memory() {
         let line = "echo 3 > /proc/sys/vm/drop_caches; cat /dev/shm/owner /var/tmp/owner";
         assert_eq!(guest.sh(line).await, format!("{name}\n{name}"));
     }
-    let identities = join_all(guests.iter().map(Guest::identity)).await;
-    let all_differ = |what: &str, values: Vec<&String>| {
-        let distinct: BTreeSet<_> = values.iter().collect();
-        assert_eq!(distinct.len(), guests.len(), "{what}: {values:?}");
-    };
-    all_differ(
-        "drawn in a process",
-        told.iter().map(|told| &told.random).collect(),
-    );
-    all_differ("random", identities.iter().map(|who| &who.random).collect());
-    all_differ(
-        "hostname",
-        identities.iter().map(|who| &who.hostname).collect(),
-    );
-    all_differ(
-        "machine id",
-        identities.iter().map(|who| &who.machine_id).collect(),
-    );
+    let drawn: Vec<_> = told.iter().map(|told| &told.random).collect();
+    let identities = assert_each_is_its_own(&guests, &drawn).await;
     assert_eq!(identities[0].machine_id, before.machine_id);
-    for (guest, who) in guests.iter().zip(&identities) {
-        assert_eq!(who.hostname, guest.name());
-        assert!(who.resolves, "{who:?}");
-    }
     join_all(guests.iter().map(Guest::check_clock)).await;
 
     // A name that is taken among many: nothing is captured and nothing made.
@@ -267,17 +245,7 @@ async fn a_sleeping_source_is_forked_without_waking_and_what_fails_leaves_nothin
     let one = fork(&client, "dev", "try", 1).await.expect("one fork");
     assert_eq!(names(&one), ["try"]);
     // What is off has nothing to be forked.
-    dev.try_sh("echo o > /proc/sysrq-trigger").await.ok();
-    let off = "the machine to be off";
-    bhatti_testing::wait::wait_for(off, std::time::Duration::from_secs(20), async || {
-        let view = dev.view().await;
-        if view.thermal == "off" {
-            Ok(())
-        } else {
-            Err(view)
-        }
-    })
-    .await;
+    dev.end().await;
     let (status, message) = refused(fork(&client, "dev", "none", 1).await);
     assert_eq!(status, 409, "{message}");
     let there = client.sandbox_list(&[]).await.expect("the list is given");

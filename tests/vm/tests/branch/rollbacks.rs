@@ -8,13 +8,10 @@ use bhatti_client::client::Client;
 use bhatti_client::error::Error;
 use bhatti_testing::daemon::Daemon;
 use bhatti_testing::guest::Guest;
-use bhatti_testing::wait::wait_for;
 use bhatti_testing::witness;
 
 use crate::refusal::refused;
 
-/// Time for a guest to power itself off.
-const OFF_LIMIT: Duration = Duration::from_secs(20);
 /// Longest time that any of several requests at once may take. None of them waits for a limit of
 /// its own.
 const RACE_LIMIT: Duration = Duration::from_mins(2);
@@ -191,16 +188,7 @@ async fn what_can_not_be_put_back_stays_as_it_is() {
     assert_eq!(automatic(&client).await, Vec::<String>::new());
 
     // Without a memory there is nothing to keep: only by force.
-    dev.try_sh("echo o > /proc/sysrq-trigger").await.ok();
-    wait_for("the machine to be off", OFF_LIMIT, async || {
-        let view = dev.view().await;
-        if view.thermal == "off" {
-            Ok(())
-        } else {
-            Err(view)
-        }
-    })
-    .await;
+    dev.end().await;
     let (status, message) = refused(rollback(&client, "dev", "pre").await);
     assert_eq!(status, 409, "{message}");
     assert_eq!(dev.view().await.thermal, "off");

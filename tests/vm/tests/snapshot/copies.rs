@@ -7,7 +7,7 @@ use bhatti_api::snapshot::Snapshot;
 use bhatti_client::exec::{ExecOutput, ExecStep};
 use bhatti_testing::counting;
 use bhatti_testing::daemon::Daemon;
-use bhatti_testing::guest::Guest;
+use bhatti_testing::guest::{Guest, assert_each_is_its_own};
 use bhatti_testing::wait::wait_for;
 use bhatti_testing::witness;
 use futures::future::join_all;
@@ -134,27 +134,9 @@ async fn five_copies_side_by_side_are_six_machines_and_leave_the_checkpoint_as_i
     for testimony in &told {
         testimony.assert_follows(&captured);
     }
-    let identities = join_all(machines.iter().map(Guest::identity)).await;
-    let all_differ = |what: &str, values: Vec<&String>| {
-        let distinct: BTreeSet<_> = values.iter().collect();
-        assert_eq!(distinct.len(), machines.len(), "{what}: {values:?}");
-    };
-    all_differ(
-        "drawn in a process",
-        told.iter().map(|told| &told.random).collect(),
-    );
-    all_differ("random", identities.iter().map(|who| &who.random).collect());
-    all_differ(
-        "hostname",
-        identities.iter().map(|who| &who.hostname).collect(),
-    );
-    all_differ(
-        "machine id",
-        identities.iter().map(|who| &who.machine_id).collect(),
-    );
-    for (machine, who) in machines.iter().zip(&identities) {
-        assert_eq!(who.hostname, machine.name());
-        assert!(who.resolves, "{who:?}");
+    let drawn: Vec<_> = told.iter().map(|told| &told.random).collect();
+    let identities = assert_each_is_its_own(&machines, &drawn).await;
+    for who in &identities {
         assert_eq!(who.boot_id, identities[0].boot_id);
     }
     join_all(machines.iter().map(Guest::check_clock)).await;
