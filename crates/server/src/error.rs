@@ -238,6 +238,14 @@ mod test {
                 message: "no guest kit".into(),
                 hint: None,
             },
+            EngineError::NoRoom {
+                message: "no room for a machine".into(),
+            },
+            EngineError::Busy {
+                message: "it did not wake in 60 s".into(),
+                retry_after: Duration::from_secs(2),
+            },
+            EngineError::Woken,
             EngineError::Guest {
                 message: "nosuch: not found".into(),
                 exit_code: 127,
@@ -282,15 +290,22 @@ mod test {
 
     #[test]
     fn a_retry_is_never_told_for_too_early() {
-        let after = |millis| {
-            let error = ApiError::RateLimited {
-                retry_after: Duration::from_millis(millis),
-            };
+        let told = |error: ApiError| {
             error.into_response().headers()["retry-after"]
                 .to_str()
                 .unwrap()
                 .to_owned()
         };
+        let after = |millis| {
+            told(ApiError::RateLimited {
+                retry_after: Duration::from_millis(millis),
+            })
+        };
+        let busy = EngineError::Busy {
+            message: String::new(),
+            retry_after: Duration::from_millis(1500),
+        };
+        assert_eq!(told(busy.into()), "2");
         assert_eq!(
             (after(0), after(1000), after(1001)),
             ("1".into(), "1".into(), "2".into())
