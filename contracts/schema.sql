@@ -1,4 +1,4 @@
--- schema version 2
+-- schema version 3
 CREATE TABLE journal (
     op        TEXT PRIMARY KEY,
     kind      TEXT NOT NULL,

@@ -9,6 +9,7 @@ use crate::error::StoreError;
 const STEPS: &[&str] = &[
     include_str!("schema/0001_initial.sql"),
     include_str!("schema/0002_idle.sql"),
+    include_str!("schema/0003_images_volumes_networks.sql"),
 ];
 
 /// The schema version this bhatti writes.

@@ -1,0 +1,1 @@
+-- Images, volumes and networks. Each has a section of its own below.
