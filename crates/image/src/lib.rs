@@ -9,6 +9,7 @@
 //! | say what an image is | [`image`] |
 //! | describe an image that is made from packages | [`recipe`] |
 //! | make that image | [`recipe_build`] |
+//! | read the layers of container images | [`layer`] |
 //!
 //! Kits and images are immutable once they are in place: a new one is built beside the old and
 //! renamed, so that a machine which was started from the old one keeps what it has.
@@ -18,6 +19,7 @@ pub mod guest_kit;
 pub mod image;
 pub mod intake;
 pub mod kit;
+pub mod layer;
 mod place;
 pub mod proxies;
 pub mod recipe;
