@@ -7,6 +7,7 @@
 //! | find or install the images of a data directory | [`catalog`] |
 //! | move images to where machines are kept | [`intake`] |
 //! | say what an image is | [`image`] |
+//! | say how commands run in machines of an image | [`image_config`] |
 //! | describe an image that is made from packages | [`recipe`] |
 //! | make that image | [`recipe_build`] |
 //! | read the layers of container images | [`layer`] |
@@ -17,6 +18,7 @@
 pub mod catalog;
 pub mod guest_kit;
 pub mod image;
+pub mod image_config;
 pub mod intake;
 pub mod kit;
 pub mod layer;
