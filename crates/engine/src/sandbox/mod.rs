@@ -4,6 +4,7 @@ pub(crate) mod actor;
 pub(crate) mod directory;
 mod files;
 mod fork;
+mod halted;
 pub(crate) mod handle;
 mod idling;
 pub(crate) mod leases;

@@ -14,6 +14,7 @@ use bhatti_types::id::hex;
 use bhatti_vmm::machine::{Accelerator, MachineSpec};
 use jiff::Timestamp;
 
+use super::halted::stands_still;
 use super::work::{MachineRecord, Material, Work};
 use crate::clock;
 use crate::error::Error;
@@ -201,7 +202,10 @@ impl Work {
         let answers = match &self.link {
             Some(link) if link.is_open() => {
                 let now = unix_nanos()?;
-                link.set_clock(now, CLOCK_LIMIT).await.is_ok()
+                tokio::select! {
+                    set = link.set_clock(now, CLOCK_LIMIT) => set.is_ok(),
+                    halt = self.machine()?.halted() => return Err(stands_still(halt)),
+                }
             }
             _ => false,
         };
@@ -247,6 +251,7 @@ impl Work {
             log = machine.ended() => {
                 Err(Error::failed("the machine ended before its agent answered", log))
             }
+            halt = machine.halted() => Err(stands_still(halt)),
         };
         match opened {
             Ok(link) => {
@@ -380,7 +385,10 @@ impl Work {
                     boot: Some(self.ctx.boot.clone()),
                 };
                 row.machine = Some(serde_json::to_string(&record).map_err(Error::internal)?);
-                row.reason = None;
+                if state == State::Hot {
+                    // A warm one may have stopped by itself.
+                    row.reason = None;
+                }
                 row.stopped_at = None;
             }
             State::Cold | State::Off => {
@@ -401,6 +409,9 @@ impl Work {
 
     fn record(&mut self, row: SandboxRow) {
         self.row = row;
+        if self.state() == State::Hot {
+            self.halted = None;
+        }
         self.warm_since = match self.state() {
             State::Warm => self.warm_since.or_else(|| Some(clock::now())),
             _ => None,

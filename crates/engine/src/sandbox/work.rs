@@ -15,7 +15,7 @@ use bhatti_store::journal::{OpId, Phase};
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::snapshot::SnapshotRow;
 use bhatti_types::id::SnapshotId;
-use bhatti_vmm::machine::Machine;
+use bhatti_vmm::machine::{Halt, Machine};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
@@ -99,6 +99,8 @@ pub(crate) struct Work {
     pub(super) cancel: Arc<AtomicBool>,
     /// vCPUs were let go on in the middle of a plan, because the machine was asked for.
     went_on: bool,
+    /// Why its vCPUs have stopped of themselves, until it is hot again.
+    pub(super) halted: Option<Halt>,
     /// A new disk being made durable while the machine boots.
     pub(super) disk_sync: Option<JoinHandle<std::io::Result<()>>>,
 }
@@ -132,6 +134,7 @@ impl Work {
             warm_since: is_warm.then(clock::now),
             cancel: Arc::default(),
             went_on: false,
+            halted: None,
             disk_sync: None,
         }
     }
