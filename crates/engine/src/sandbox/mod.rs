@@ -7,6 +7,7 @@ mod fork;
 mod halted;
 pub(crate) mod handle;
 mod idling;
+mod journal;
 pub(crate) mod leases;
 mod rollback;
 mod saved;

@@ -10,11 +10,13 @@ use bhatti_lifecycle::plan::{PlanKind, Step};
 use bhatti_lifecycle::state::State;
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::snapshot::SnapshotStatus;
+use bhatti_store::store::Txn;
 use bhatti_types::id::hex;
 use bhatti_vmm::machine::{Accelerator, Devices, MachineSpec};
 use jiff::Timestamp;
 
 use super::halted::stands_still;
+use super::journal::Durability;
 use super::work::{MachineRecord, Material, Work};
 use crate::clock;
 use crate::error::Error;
@@ -103,11 +105,15 @@ impl Work {
             Step::CommitSnapshot => self.commit_snapshot().await,
             Step::Forget => {
                 let id = self.row.id.clone();
-                self.ctx.db(move |store| store.sandbox_forget(&id)).await
+                let forget = move |txn: &Txn<'_>| txn.sandbox_delete(&id);
+                // It is recorded as half made or half gone: the next start would delete what comes
+                // back.
+                self.change(Durability::Relaxed, forget).await
             }
             Step::ForgetSnapshot => {
                 let id = self.snapshot()?.id.clone();
-                self.ctx.db(move |store| store.snapshot_delete(&id)).await
+                let forget = move |txn: &Txn<'_>| txn.snapshot_delete(&id);
+                self.change(Durability::Durable, forget).await
             }
         }
     }
@@ -362,9 +368,8 @@ impl Work {
         }
         let row = self.recorded(state)?;
         let written = row.clone();
-        self.ctx
-            .db(move |store| store.sandbox_update(&written))
-            .await?;
+        let update = move |txn: &Txn<'_>| txn.sandbox_update(&written);
+        self.change(Durability::Durable, update).await?;
         self.record(row);
         Ok(())
     }
@@ -374,9 +379,8 @@ impl Work {
     pub(crate) async fn note(&mut self, state: State) -> Result<(), Error> {
         let row = self.recorded(state)?;
         let written = row.clone();
-        self.ctx
-            .db(move |store| store.sandbox_note(&written))
-            .await?;
+        let update = move |txn: &Txn<'_>| txn.sandbox_update(&written);
+        self.change(Durability::Relaxed, update).await?;
         self.record(row);
         Ok(())
     }
@@ -430,7 +434,8 @@ impl Work {
         };
         snapshot.status = SnapshotStatus::Ready;
         let row = (**snapshot).clone();
-        self.ctx.db(move |store| store.snapshot_update(&row)).await
+        let update = move |txn: &Txn<'_>| txn.snapshot_update(&row);
+        self.change(Durability::Durable, update).await
     }
 
     pub(super) fn machine(

@@ -223,10 +223,7 @@ impl Sending {
 }
 
 /// Reads what QEMU sends, until it sends no more.
-async fn read_all(
-    mut lines: FramedRead<OwnedReadHalf, LinesCodec>,
-    received: Arc<Received>,
-) {
+async fn read_all(mut lines: FramedRead<OwnedReadHalf, LinesCodec>, received: Arc<Received>) {
     loop {
         let line = match lines.next().await {
             Some(Ok(line)) => line,
