@@ -8,7 +8,9 @@
 //! | move images to where machines are kept | [`intake`] |
 //! | say what an image is | [`image`] |
 //! | describe an image that is made from packages | [`recipe`] |
-//! | make that image | [`recipe_build`] |
+//! | find a recipe that bhatti ships | [`recipes`] |
+//! | make the image of a recipe | [`recipe_build`] |
+//! | make it right in a data directory | [`recipe_install`] |
 //!
 //! Kits and images are immutable once they are in place: a new one is built beside the old and
 //! renamed, so that a machine which was started from the old one keeps what it has.
@@ -22,3 +24,6 @@ mod place;
 pub mod proxies;
 pub mod recipe;
 pub mod recipe_build;
+mod recipe_file;
+pub mod recipe_install;
+pub mod recipes;
