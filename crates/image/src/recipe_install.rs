@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bhatti_host::command::CommandError;
 use bhatti_host::files;
 use bhatti_host::lock::{DirLock, LockError};
 
@@ -65,6 +66,28 @@ pub enum RecipeInstallError {
     /// It could not be put in place.
     #[error("failed to install the image")]
     Install(#[source] CatalogError),
+}
+
+impl RecipeInstallError {
+    /// What to do about it, where that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Busy { .. } => Some("try again when that is done"),
+            Self::Build {
+                source:
+                    RecipeBuildError::Program {
+                        source: CommandError::NotFound { .. },
+                        ..
+                    },
+                ..
+            } => Some("install the packages mmdebstrap and e2fsprogs"),
+            Self::Build {
+                source: RecipeBuildError::NoPrivilege,
+                ..
+            } => Some("run this as root"),
+            _ => None,
+        }
+    }
 }
 
 /// Makes the image and puts it among those of a data directory, in place of one of its name.
