@@ -8,11 +8,23 @@ use crate::recipe::{Recipe, RecipeError};
 const SHIPPED: &[(&str, &str)] = &[
     ("base", include_str!("../../../images/base/recipe.yaml")),
     ("ai", include_str!("../../../images/ai/recipe.yaml")),
-    ("browser", include_str!("../../../images/browser/recipe.yaml")),
-    ("builder", include_str!("../../../images/builder/recipe.yaml")),
-    ("desktop", include_str!("../../../images/desktop/recipe.yaml")),
+    (
+        "browser",
+        include_str!("../../../images/browser/recipe.yaml"),
+    ),
+    (
+        "builder",
+        include_str!("../../../images/builder/recipe.yaml"),
+    ),
+    (
+        "desktop",
+        include_str!("../../../images/desktop/recipe.yaml"),
+    ),
     ("docker", include_str!("../../../images/docker/recipe.yaml")),
-    ("postgres", include_str!("../../../images/postgres/recipe.yaml")),
+    (
+        "postgres",
+        include_str!("../../../images/postgres/recipe.yaml"),
+    ),
 ];
 
 /// Their names, `base` first.
@@ -30,9 +42,7 @@ pub fn get(name: &str) -> Result<Option<Recipe>, RecipeError> {
 
 /// All of them.
 pub fn all() -> Result<Vec<Recipe>, RecipeError> {
-    names()
-        .filter_map(|name| get(name).transpose())
-        .collect()
+    names().filter_map(|name| get(name).transpose()).collect()
 }
 
 #[cfg(test)]
