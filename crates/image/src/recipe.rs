@@ -10,7 +10,7 @@ use bhatti_types::name::ImageName;
 use bhatti_types::size::DiskMb;
 use serde::{Deserialize, Serialize};
 
-use crate::image::ImageConfig;
+use crate::image_config::ImageConfig;
 use crate::recipe_file::RecipeFileText;
 
 /// Largest recipe read, in bytes.

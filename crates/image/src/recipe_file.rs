@@ -5,7 +5,7 @@ use bhatti_types::name::ImageName;
 use bhatti_types::size::DiskMb;
 use serde::Deserialize;
 
-use crate::image::ImageConfig;
+use crate::image_config::ImageConfig;
 use crate::recipe::{Recipe, RecipeDirectory, RecipeError, RecipeFile, RecipeUser, require};
 use crate::recipes;
 
@@ -97,6 +97,8 @@ impl RecipeFileText {
                 user: self.config.user.or(parent.config.user),
                 env: parent.config.env.overlaid(&self.config.env),
                 workdir: self.config.workdir.or(parent.config.workdir),
+                // What it runs is its own affair.
+                ..self.config
             },
         })
     }
