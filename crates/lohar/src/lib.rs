@@ -21,6 +21,7 @@ mod dial;
 mod exec;
 pub mod fake;
 pub mod init;
+pub mod modprobe;
 mod operation;
 pub mod port;
 mod ports;

@@ -1,6 +1,9 @@
 //! `bhatti image`.
 
+mod recipe;
+
 use bhatti_api::template::WarmImage;
+use bhatti_image::recipe_install::Again;
 use bhatti_types::name::ImageName;
 use clap::{Args, Subcommand};
 
@@ -17,8 +20,26 @@ pub(crate) enum ImageCommand {
     /// List images
     #[command(visible_alias = "ls")]
     List,
+    /// Build an image from distribution packages, by a recipe
+    Build(BuildArgs),
+    /// List the recipes that come with bhatti
+    Recipes,
     /// Make the template of a size of machine ahead, so that the first create is quick too
     Warm(WarmArgs),
+}
+
+/// Flags of `bhatti image build`.
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    /// A recipe that comes with bhatti, or the path of an own one
+    #[arg(long, value_name = "NAME|FILE", required = true)]
+    recipe: Option<String>,
+    /// The image's name [default: the recipe's]
+    #[arg(short, long, value_parser = values::name::<ImageName>)]
+    tag: Option<ImageName>,
+    /// Build it again, of the packages of today
+    #[arg(long)]
+    refresh: bool,
 }
 
 /// Flags of `bhatti image warm`.
@@ -35,8 +56,20 @@ pub(crate) struct WarmArgs {
 pub(crate) async fn run(command: ImageCommand, context: &Context) -> Result<(), Failure> {
     match command {
         ImageCommand::List => list(context).await,
+        ImageCommand::Build(args) => build(args, context).await,
+        ImageCommand::Recipes => recipe::list(context),
         ImageCommand::Warm(args) => warm(args, context).await,
     }
+}
+
+async fn build(args: BuildArgs, context: &Context) -> Result<(), Failure> {
+    let again = if args.refresh {
+        Again::Always
+    } else {
+        Again::IfChanged
+    };
+    let recipe = args.recipe.unwrap_or_default();
+    recipe::build(&recipe, args.tag, again, context).await
 }
 
 async fn warm(args: WarmArgs, context: &Context) -> Result<(), Failure> {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`cmdline`] | reads the kernel's command line |
 //! | [`modules`] | loads the kernel modules of the initrd |
+//! | [`on_demand`] | sees to it that the kernel finds the modules it asks for later |
 //! | [`mounts`] | mounts what every program expects |
 //! | [`root`] | finds the root disk and makes it the root |
 //! | [`network`] | configures the loopback, and the network card if there is one |
@@ -30,6 +31,7 @@ pub mod modules;
 pub mod mounts;
 pub mod names;
 pub mod network;
+pub mod on_demand;
 pub mod power;
 pub mod root;
 
@@ -47,8 +49,10 @@ pub fn bring_up() -> io::Result<CommandLine> {
     let command_line = CommandLine::read(Path::new("/proc/cmdline"))?;
     modules::load(Path::new("/modules"));
     if !command_line.probe {
+        let more = on_demand::keep(Path::new("/modules/more"));
         root::enter(&command_line.root)?;
         mounts::late();
+        klog::note("keep modules for later", more.and_then(on_demand::offer));
     }
     if let Some(hostname) = &command_line.hostname {
         klog::note("set the host name", names::set_hostname(hostname));
