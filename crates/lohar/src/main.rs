@@ -1,4 +1,5 @@
-//! `lohar`, the init of a guest. It takes no arguments and does nothing anywhere else.
+//! `lohar`, the init of a guest, or a service of its init (`--service`). It does nothing anywhere
+//! else.
 
 use std::process::ExitCode;
 
