@@ -28,10 +28,6 @@ impl Init {
     }
 
     /// Whether it is the one that goes without saying.
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde passes a reference"
-    )]
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -182,8 +178,8 @@ impl FromStr for StopSignal {
             "IOT" => Some(6),
             _ => {
                 let named = SIGNALS.iter().find(|(known, _)| *known == name);
-                let from_min = || Some(RTMIN.checked_add(offset(name.strip_prefix("RTMIN+")?)?)?);
-                let from_max = || Some(RTMAX.checked_sub(offset(name.strip_prefix("RTMAX-")?)?)?);
+                let from_min = || RTMIN.checked_add(offset(name.strip_prefix("RTMIN+")?)?);
+                let from_max = || RTMAX.checked_sub(offset(name.strip_prefix("RTMAX-")?)?);
                 named
                     .map(|(_, number)| *number)
                     .or_else(from_min)
