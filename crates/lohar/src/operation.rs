@@ -15,11 +15,13 @@ use tokio::time::{Instant, timeout};
 use yamux::Stream;
 
 use crate::agent::Agent;
+use crate::dial;
 use crate::exec::attached::{self, Attached, Outputs};
 use crate::exec::child::{self, FileMode, Output};
 use crate::exec::refusal::Refusal;
 use crate::exec::registry::MAX_ATTACHED;
 use crate::exec::{detached, plan, stdin};
+use crate::ports;
 use crate::probe::Probe;
 use crate::service::logs;
 
@@ -90,6 +92,8 @@ async fn serve(agent: Agent, stream: Stream, probe: Probe) {
             let text = "the guest's agent has no terminals";
             answer(stream, Reply::refused(RefusalKind::Unsupported, text)).await;
         }
+        Some(request::Op::Dial(to)) => dial::carry(to.port, stream, &rest).await,
+        Some(request::Op::Ports(_)) => answer(stream, ports().await).await,
         None => {
             let text = "the guest's agent does not know this operation";
             answer(stream, Reply::refused(RefusalKind::Unsupported, text)).await;
@@ -140,6 +144,17 @@ async fn settle(agent: &Agent, limit_ms: u64) -> Reply {
         },
         () = agent.stopping().cancelled() => {
             Reply::refused(RefusalKind::Failed, "the agent stops")
+        }
+    }
+}
+
+async fn ports() -> Reply {
+    let found = tokio::task::spawn_blocking(|| ports::listening(Path::new("/proc/net")));
+    match found.await.map_err(std::io::Error::other).flatten() {
+        Ok(found) => Reply::new(reply::Op::Ports(found)),
+        Err(error) => {
+            let text = format!("failed to look for ports: {error}");
+            Reply::refused(RefusalKind::Failed, text)
         }
     }
 }

@@ -16,6 +16,8 @@
 //! | `settle` | `settled` |
 //! | `terminal` | `refused`, or `attached`, any number of `stdout`, `exited` or `taken_over` |
 //! | `sessions` | `sessions` |
+//! | `dial` | `refused`, or `done` and then the connection's raw bytes both ways |
+//! | `ports` | `ports` or `refused` |
 //! | `identity`, `sync`, `power_off`, `ping` | `done` or `refused` |
 //!
 //! The daemon resetting the stream of a running exec means that nobody wants it any more, and
@@ -45,7 +47,7 @@ pub struct Request {
     /// What is asked for. Missing if the agent is older than the operation.
     #[prost(
         oneof = "request::Op",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 22, 23"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 22, 23, 25, 26"
     )]
     pub op: Option<request::Op>,
 }
@@ -97,6 +99,12 @@ pub mod request {
         /// Say which terminals there are.
         #[prost(message, tag = "23")]
         Sessions(crate::terminal::Sessions),
+        /// Connect to a service in the guest.
+        #[prost(message, tag = "25")]
+        Dial(super::Dial),
+        /// Say what listens.
+        #[prost(message, tag = "26")]
+        Ports(super::Ports),
     }
 }
 
@@ -217,6 +225,19 @@ pub struct Status {}
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct NextTimer {}
 
+/// Connects to a TCP port of the guest's loopback. After [`Done`] the stream carries the
+/// connection's bytes both ways, each way with an end of its own.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Dial {
+    /// The port, 1 to 65535.
+    #[prost(uint32, tag = "1")]
+    pub port: u32,
+}
+
+/// Asks which TCP ports are listened on.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Ports {}
+
 /// Further messages of the daemon on the stream of an exec.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct Control {
@@ -242,7 +263,7 @@ pub struct Reply {
     /// What it says. Missing if the daemon is older than the agent.
     #[prost(
         oneof = "reply::Op",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 22, 23, 24"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 22, 23, 24, 26"
     )]
     pub op: Option<reply::Op>,
 }
@@ -296,6 +317,9 @@ pub mod reply {
         /// Somebody else has attached to the terminal.
         #[prost(message, tag = "24")]
         TakenOver(crate::terminal::TakenOver),
+        /// What listens.
+        #[prost(message, tag = "26")]
+        Ports(super::PortsReply),
     }
 }
 
@@ -336,6 +360,8 @@ pub enum RefusalKind {
     Busy = 7,
     /// The agent does not know the operation.
     Unsupported = 8,
+    /// Nothing listens there.
+    NotListening = 9,
 }
 
 /// A command runs.
@@ -403,6 +429,25 @@ pub struct NextTimerReply {
     /// What it is, in a few words, such as `cron root: 5 4 * * *`.
     #[prost(string, tag = "2")]
     pub what: String,
+}
+
+/// What listens in the guest.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct PortsReply {
+    /// Its TCP sockets, sorted by port; at most 1024.
+    #[prost(message, repeated, tag = "1")]
+    pub ports: Vec<ListeningPort>,
+}
+
+/// A listening TCP socket.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ListeningPort {
+    /// Its port.
+    #[prost(uint32, tag = "1")]
+    pub port: u32,
+    /// The address it is bound to, as text: `0.0.0.0`, `127.0.0.1`, `::`.
+    #[prost(string, tag = "2")]
+    pub address: String,
 }
 
 impl Request {
