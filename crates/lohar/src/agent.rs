@@ -48,6 +48,7 @@ impl Agent {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: kernel_text("osrelease"),
             boot_id: kernel_text("random/boot_id"),
+            init: system.init().to_owned(),
         };
         let supervisor = Supervisor::new(system.log_dir(), system.run_dir());
         Self {

@@ -107,6 +107,10 @@ impl System for FakeSystem {
         self.power_off.send_replace(true);
     }
 
+    fn init(&self) -> &'static str {
+        "lohar"
+    }
+
     fn settle(&self, _limit: Duration) -> String {
         String::new()
     }

@@ -260,6 +260,13 @@ impl System for Guest {
         self.off.notify_one();
     }
 
+    fn init(&self) -> &'static str {
+        match self.init {
+            Init::Agent => "lohar",
+            Init::Systemd => "systemd",
+        }
+    }
+
     fn settle(&self, limit: Duration) -> String {
         match self.init {
             Init::Agent => String::new(),

@@ -40,6 +40,9 @@ pub trait System: Send + Sync + std::fmt::Debug {
     /// Begins the power-off and returns at once.
     fn power_off(&self);
 
+    /// What process 1 is: `lohar` or `systemd`.
+    fn init(&self) -> &'static str;
+
     /// Waits until the system is up, at most as long as `limit`, and gives the init's word for
     /// how it is; an empty one if the agent itself is the init. Blocking.
     fn settle(&self, limit: Duration) -> String;

@@ -39,6 +39,9 @@ pub struct AgentHello {
     /// `/proc/sys/kernel/random/boot_id`.
     #[prost(string, tag = "3")]
     pub boot_id: String,
+    /// What process 1 is: `lohar` or `systemd`. Empty from agents that are older than the question.
+    #[prost(string, tag = "4")]
+    pub init: String,
 }
 
 /// The first message on a stream, from the daemon.

@@ -195,6 +195,7 @@ fn current() -> String {
         version: "0.1.0".into(),
         kernel: "6.1.0-53-cloud-amd64".into(),
         boot_id: "d8f0…".into(),
+        init: String::new(),
     };
     let detach = Exec {
         argv: vec!["sleep".into()],
