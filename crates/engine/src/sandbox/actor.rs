@@ -493,5 +493,7 @@ pub(crate) fn view(row: &SandboxRow) -> SandboxView {
         used_at: row.used_at,
         wake_at: row.wake_at,
         parent: row.parent.clone(),
+        init: row.init,
+        run: row.run.clone(),
     }
 }
