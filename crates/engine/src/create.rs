@@ -73,12 +73,17 @@ impl Engine {
         size: Size,
     ) -> Result<Wanted, Error> {
         limits(user).check(size.cpus, size.memory)?;
-        let image = self.ctx.image(image).await?;
+        let (seen, lease) = self.ctx.image_to_use(&user.id, image).await?;
+        let image = seen.image;
         let disk = disk_size(&image, size.disk)?;
         let kit = self.ctx.kits.current()?;
         let size = (size.cpus, size.memory, disk);
         let shape = self.ctx.shape(&image, &kit, size).await?;
-        Ok(Wanted { shape, image })
+        Ok(Wanted {
+            shape,
+            image,
+            lease,
+        })
     }
 
     fn new_row(

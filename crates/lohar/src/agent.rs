@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::exec::plan::Defaults;
 use crate::exec::registry::Registry;
+use crate::freezer::Freezer;
 use crate::reaper::Reaper;
 use crate::system::{System, SystemError};
 
@@ -34,6 +35,8 @@ struct Inner {
     /// Held while timers are looked for. One look that hangs then costs one thread, and not one
     /// for each that asks.
     looking: Arc<tokio::sync::Mutex<()>>,
+    /// Holds writes to the disk while it is copied.
+    freezer: Freezer,
     since: Instant,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -58,6 +61,7 @@ impl Agent {
                 generation: tokio::sync::Mutex::default(),
                 last_generation: Mutex::default(),
                 looking: Arc::default(),
+                freezer: Freezer::default(),
                 since: Instant::now(),
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),
@@ -91,6 +95,10 @@ impl Agent {
 
     pub(crate) fn registry(&self) -> &Arc<Registry> {
         &self.inner.registry
+    }
+
+    pub(crate) fn freezer(&self) -> &Freezer {
+        &self.inner.freezer
     }
 
     pub(crate) fn stopping(&self) -> &CancellationToken {

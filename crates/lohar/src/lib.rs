@@ -18,6 +18,7 @@ pub mod agent;
 mod buffered;
 mod exec;
 pub mod fake;
+mod freezer;
 pub mod init;
 mod operation;
 pub mod port;

@@ -70,6 +70,11 @@ async fn serve(agent: Agent, stream: Stream, probe: Probe) {
             .await;
         }
         Some(request::Op::NextTimer(_)) => answer(stream, next_timer(&agent).await).await,
+        Some(request::Op::Freeze(op)) => {
+            let limit = Duration::from_millis(op.limit_ms);
+            answer(stream, agent.freezer().freeze(agent.system(), limit).await).await;
+        }
+        Some(request::Op::Thaw(_)) => answer(stream, agent.freezer().thaw().await).await,
         None => {
             let text = "the guest's agent does not know this operation";
             answer(stream, Reply::refused(RefusalKind::Unsupported, text)).await;

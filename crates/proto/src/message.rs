@@ -11,7 +11,7 @@
 //! | `stdin` | none; raw bytes from the daemon, whose end is the end of the input |
 //! | `status` | `status` |
 //! | `next_timer` | `next_timer` or `refused` |
-//! | `identity`, `sync`, `power_off`, `ping` | `done` or `refused` |
+//! | `identity`, `sync`, `power_off`, `ping`, `freeze`, `thaw` | `done` or `refused` |
 //!
 //! The daemon resetting the stream of a running exec means that nobody wants it any more, and
 //! the agent kills it. The loss of the whole link does not mean that.
@@ -36,7 +36,7 @@ pub struct AgentHello {
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Request {
     /// What is asked for. Missing if the agent is older than the operation.
-    #[prost(oneof = "request::Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "request::Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 20, 21")]
     pub op: Option<request::Op>,
 }
 
@@ -72,6 +72,12 @@ pub mod request {
         /// Say when something in the guest next wants to run.
         #[prost(message, tag = "9")]
         NextTimer(super::NextTimer),
+        /// Hold all writes to the root file system.
+        #[prost(message, tag = "20")]
+        Freeze(super::Freeze),
+        /// Let them go on.
+        #[prost(message, tag = "21")]
+        Thaw(super::Thaw),
     }
 }
 
@@ -188,6 +194,22 @@ pub struct Status {}
 /// Asks when something in the guest next wants to run by the wall clock.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct NextTimer {}
+
+/// Writes the root file system out and holds all writes to it, so that its disk can be copied as if
+/// it had been unmounted. What writes waits; nothing else is held up.
+///
+/// Refused if it is frozen already, or its kind can't be.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Freeze {
+    /// When it thaws by itself, in milliseconds: nobody may ever come to thaw it.
+    #[prost(uint64, tag = "1")]
+    pub limit_ms: u64,
+}
+
+/// Lets writes go on. Done if they were held until now, so that what was copied since the
+/// [`Freeze`] is whole; refused if they were not.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Thaw {}
 
 /// Further messages of the daemon on the stream of an exec.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]

@@ -7,9 +7,9 @@ use std::fmt::Write as _;
 
 use bhatti_proto::hello::{Greeting, Kind, Nonce};
 use bhatti_proto::message::{
-    AgentHello, Clock, Control, Detach, Detached, Exec, Exited, Identity, NextTimer,
+    AgentHello, Clock, Control, Detach, Detached, Exec, Exited, Freeze, Identity, NextTimer,
     NextTimerReply, Ping, PowerOff, RefusalKind, Reply, Request, Started, Status, StatusReply,
-    Stdin, Sync, Variable, control, reply, request,
+    Stdin, Sync, Thaw, Variable, control, reply, request,
 };
 use bhatti_proto::version::PROTOCOL;
 use bytes::Bytes;
@@ -132,6 +132,11 @@ fn current() -> String {
             "request.next_timer",
             request(request::Op::NextTimer(NextTimer {})),
         ),
+        (
+            "request.freeze",
+            request(request::Op::Freeze(Freeze { limit_ms: 60_000 })),
+        ),
+        ("request.thaw", request(request::Op::Thaw(Thaw {}))),
         (
             "control.signal",
             hex(&control.encode_length_delimited_to_vec()),

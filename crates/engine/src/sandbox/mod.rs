@@ -8,6 +8,7 @@ pub(crate) mod handle;
 mod idling;
 pub(crate) mod leases;
 mod rollback;
+mod save_disk;
 mod saved;
 mod steps;
 mod template_steps;

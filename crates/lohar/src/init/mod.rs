@@ -11,6 +11,7 @@
 //! | [`entropy`] | gives the kernel randomness |
 //! | [`clock`] | sets the clock |
 //! | [`grow`] | grows the root file system to its disk |
+//! | [`freeze`] | holds writes to the root file system, and lets them go on |
 //! | [`power`] | ends all processes and switches off |
 //! | [`klog`] | writes to the kernel's log |
 //!
@@ -24,6 +25,7 @@
 pub mod clock;
 pub mod cmdline;
 pub mod entropy;
+pub mod freeze;
 pub mod grow;
 pub mod klog;
 pub mod modules;
