@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bhatti_api::template::{Template, WarmImage};
 use bhatti_host::command::Command;
-use bhatti_image::catalog::Catalog;
+use bhatti_image::catalog::{Catalog, Owner};
 use bhatti_image::image::{DISK, ImageManifest, MANIFEST};
 use bhatti_testing::artifacts;
 use bhatti_testing::daemon::Daemon;
