@@ -79,7 +79,7 @@ fn replace_base(daemon: &Daemon) {
     let catalog = Catalog::open(daemon.data_dir().join("images")).expect("the catalog opens");
     let base = "base".parse().expect("a name");
     let image = catalog
-        .get(&base)
+        .get(&Owner::Host, &base)
         .expect("it can be read")
         .expect("it is there");
     let dir = image.disk.parent().expect("it lies in a directory");
