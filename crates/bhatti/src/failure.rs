@@ -92,6 +92,9 @@ pub(crate) enum Failure {
     /// The daemon was told twice to stop.
     #[error("stopped at once; requests in progress were cut off")]
     CutOff { signal: u8 },
+    /// The user gave up on something, and nothing is left of it.
+    #[error("given up; nothing was made")]
+    Interrupted { signal: u8 },
     /// The user gave up on a command.
     #[error("given up; the command is being killed")]
     GivenUp { signal: u8 },
@@ -103,7 +106,7 @@ impl Failure {
         match self {
             Self::Usage { .. } | Self::Config(ConfigError::Flag { .. }) => ExitCode::from(MISUSED),
             Self::TimedOut { .. } => ExitCode::from(TIMED_OUT),
-            Self::GivenUp { signal } | Self::CutOff { signal } => {
+            Self::GivenUp { signal } | Self::CutOff { signal } | Self::Interrupted { signal } => {
                 ExitCode::from(SIGNALLED.saturating_add(*signal))
             }
             _ if self.is_broken_pipe() => ExitCode::SUCCESS,
@@ -163,6 +166,7 @@ impl Failure {
             | Self::File { .. }
             | Self::Serve { .. }
             | Self::CutOff { .. }
+            | Self::Interrupted { .. }
             | Self::GivenUp { .. } => None,
         }
     }
