@@ -57,31 +57,42 @@ pub struct Image {
     pub created_at: String,
 }
 
-/// Credentials for a registry.
+/// What opens a registry. It is kept no longer than the work it is for.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RegistryAuth {
-    /// The user.
-    pub username: String,
-    /// Its password or token.
-    pub password: String,
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum RegistryAuth {
+    /// A name, and its password or access token.
+    Password {
+        /// The name.
+        user: String,
+        /// The password.
+        secret: String,
+    },
+    /// A token that is exchanged for others, as `docker login` keeps it for some registries.
+    Identity {
+        /// The token.
+        secret: String,
+    },
+    /// A token that is sent as it is.
+    Bearer {
+        /// The token.
+        secret: String,
+    },
 }
 
-// Written by hand to keep the password out of logs.
+// Written by hand to keep secrets out of logs.
 impl std::fmt::Debug for RegistryAuth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RegistryAuth")
-            .field("username", &self.username)
-            .finish_non_exhaustive()
+        f.write_str("RegistryAuth(…)")
     }
 }
 
-/// Credentials as they are given: apart, or `user:password` as the original takes them.
+/// Credentials as they are given: by their kind, or `user:password` as the original takes them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum GivenAuth {
-    /// User and password.
-    Apart(RegistryAuth),
+    /// By their kind.
+    Kind(RegistryAuth),
     /// `user:password`.
     Joined(String),
 }
@@ -102,7 +113,7 @@ pub struct PullImage {
     /// Platform, such as `linux/arm64`; the host's if missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<String>,
-    /// Speak plain HTTP to the registry, or do not check its certificate.
+    /// Speak plain HTTP to the registry.
     pub insecure: bool,
     /// Make it an image of the host's, which all users see; for the administrator.
     pub host: bool,
@@ -131,7 +142,7 @@ pub struct PushImage {
     /// Credentials.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<GivenAuth>,
-    /// Speak plain HTTP to the registry, or do not check its certificate.
+    /// Speak plain HTTP to the registry.
     pub insecure: bool,
 }
 

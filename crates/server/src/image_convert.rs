@@ -1,15 +1,15 @@
 //! From bodies about images to the engine's requests.
 
-use bhatti_api::image::{GivenAuth, PullImage, PushImage, ShareImage};
-use bhatti_engine::images::request::{Import, Pull, Push, RegistryAccess, RegistryUser};
+use bhatti_api::image::{GivenAuth, PullImage, PushImage, RegistryAuth, ShareImage};
+use bhatti_engine::images::request::{Credentials, Import, Pull, Push, RegistryAccess, Secret};
 use bhatti_engine::request::ImagePlace;
 use bhatti_types::invalid::Invalid;
 use bhatti_types::name::UserName;
 
 use crate::error::ApiError;
 
-/// Longest reference, platform, user name or password, in bytes. Tokens of registries are long.
-const MAX_TEXT: usize = 16 << 10;
+/// Longest reference or platform, in bytes.
+const MAX_TEXT: usize = 1024;
 /// Most users that an image is shared with at once.
 const MAX_USERS: usize = 100;
 
@@ -96,37 +96,51 @@ fn short(what: &'static str, text: String) -> Result<String, Invalid> {
 }
 
 fn access(auth: Option<GivenAuth>, insecure: bool) -> Result<RegistryAccess, Invalid> {
-    // What was given is not repeated: it may be a password without its user.
-    let refuse = |reason: &str| Err(Invalid::new("credentials", "", reason));
-    let user = match auth {
+    let secret = Secret::new;
+    let credentials = match auth {
         None => None,
         Some(GivenAuth::Joined(text)) if text.is_empty() => None,
-        Some(GivenAuth::Joined(text)) => match text.split_once(':') {
-            Some((name, password)) => Some((name.to_owned(), password.to_owned())),
-            None => return refuse("must be user:password"),
-        },
-        Some(GivenAuth::Apart(auth)) => Some((auth.username, auth.password)),
+        Some(GivenAuth::Joined(text)) => Some(text.parse()?),
+        Some(GivenAuth::Kind(auth)) => Some(match auth {
+            RegistryAuth::Password { user, secret: text } => Credentials::Password {
+                user,
+                secret: secret(text),
+            },
+            RegistryAuth::Identity { secret: text } => Credentials::Identity {
+                secret: secret(text),
+            },
+            RegistryAuth::Bearer { secret: text } => Credentials::Bearer {
+                secret: secret(text),
+            },
+        }),
     };
-    let user = match user {
-        Some((name, password)) if name.len() + password.len() <= MAX_TEXT => {
-            Some(RegistryUser { name, password })
-        }
-        Some(_) => return refuse("are too long"),
-        None => None,
-    };
-    Ok(RegistryAccess { user, insecure })
+    if let Some(credentials) = &credentials {
+        credentials.check()?;
+    }
+    Ok(RegistryAccess {
+        credentials,
+        insecure,
+    })
 }
 
 #[cfg(test)]
 mod test {
     use bhatti_api::image::PullImage;
 
+    use bhatti_engine::images::request::Credentials;
+
     use super::{import, pull};
 
     fn asked(body: &str) -> Result<String, String> {
         let body: PullImage = serde_json::from_str(body).map_err(|error| error.to_string())?;
         let asked = pull(body).map_err(|error| error.to_string())?;
-        let user = asked.access.user.map(|user| (user.name, user.password));
+        let user = asked
+            .access
+            .credentials
+            .map(|credentials| match credentials {
+                Credentials::Password { user, secret } => (user, secret.reveal().to_owned()),
+                other => panic!("{other:?}"),
+            });
         Ok(format!("{} {:?} {user:?}", asked.reference, asked.name))
     }
 
@@ -135,7 +149,8 @@ mod test {
         let user = "alpine None Some((\"me\", \"a:b\"))";
         let joined = asked(r#"{"ref": "alpine", "auth": "me:a:b"}"#);
         assert_eq!(joined.unwrap(), user);
-        let apart = r#"{"ref": "alpine", "auth": {"username": "me", "password": "a:b"}}"#;
+        let apart =
+            r#"{"ref": "alpine", "auth": {"kind": "password", "user": "me", "secret": "a:b"}}"#;
         assert_eq!(asked(apart).unwrap(), user);
         let none = asked(r#"{"ref": "alpine", "auth": "", "name": ""}"#);
         assert_eq!(none.unwrap(), "alpine None None");
@@ -156,8 +171,16 @@ mod test {
         let full = asked(&[("name", "a:1"), ("docker", "me/a:1"), ("host", "true")]).unwrap();
         assert_eq!(full.docker.as_deref(), Some("me/a:1"));
         assert!(asked(&[]).unwrap_err().contains("name"));
-        assert!(asked(&[("name", "a"), ("x", "")]).unwrap_err().contains("known"));
-        assert!(asked(&[("name", "a"), ("host", "1")]).unwrap_err().contains("host"));
+        assert!(
+            asked(&[("name", "a"), ("x", "")])
+                .unwrap_err()
+                .contains("known")
+        );
+        assert!(
+            asked(&[("name", "a"), ("host", "1")])
+                .unwrap_err()
+                .contains("host")
+        );
         assert!(asked(&[("name", "a/b")]).is_err());
     }
 }

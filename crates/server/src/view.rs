@@ -9,8 +9,8 @@ use bhatti_api::template::Template;
 use bhatti_api::tree::TreeNode;
 use bhatti_api::user::User;
 use bhatti_engine::view::{
-    Descendant, IdleView, Member, Next, SandboxLineView, SandboxView, SleepAllView,
-    SnapshotView, TemplateView, TreeView, Usage, UserView,
+    Descendant, IdleView, Member, Next, SandboxLineView, SandboxView, SleepAllView, SnapshotView,
+    TemplateView, TreeView, Usage, UserView,
 };
 use bhatti_types::idle::IdleTime;
 use bhatti_types::parent::Parent;

@@ -7,14 +7,19 @@
 //! |---|---|
 //! | find the image that a name means, and keep it while it is used | [`lookup`] |
 //! | show images | [`view`] |
+//! | pull one from a registry | [`pull`] |
 //! | make one of a machine's disk | [`save`] |
 //! | delete one | [`delete`] |
 //! | let others see one | [`share`] |
 //! | delete what no image needs any more | [`gc`] |
 
+pub mod credentials_tmp;
 mod delete;
+pub mod gc;
 pub(crate) mod lookup;
+pub mod pull;
 mod quota;
+pub mod request;
 mod save;
 mod share;
 mod view;

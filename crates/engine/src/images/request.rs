@@ -1,34 +1,16 @@
 //! What callers ask for about images, already checked as far as its form goes.
 
-use std::fmt;
-
+pub use super::credentials_tmp::{Credentials, Secret};
 use bhatti_types::name::ImageName;
 
 use crate::request::ImagePlace;
 
-/// A user and its password, or token, for a registry.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RegistryUser {
-    /// The user.
-    pub name: String,
-    /// The password. Never shown or logged.
-    pub password: String,
-}
-
-impl fmt::Debug for RegistryUser {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RegistryUser")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
-}
-
 /// How a registry is spoken to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct RegistryAccess {
     /// Who asks; nobody if `None`.
-    pub user: Option<RegistryUser>,
-    /// Plain HTTP, or a certificate that is not checked.
+    pub credentials: Option<Credentials>,
+    /// In plain HTTP.
     pub insecure: bool,
 }
 

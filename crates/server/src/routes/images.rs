@@ -80,10 +80,7 @@ pub(crate) async fn import(
 ) -> Result<(StatusCode, Json<Image>), ApiError> {
     let import = convert::import(query)?;
     let archive = body.into_data_stream().map_err(std::io::Error::other);
-    let made = app
-        .engine()
-        .image_import(&caller, import, archive)
-        .await?;
+    let made = app.engine().image_import(&caller, import, archive).await?;
     Ok((StatusCode::CREATED, Json(view::image(made))))
 }
 

@@ -26,9 +26,7 @@ pub(crate) async fn show(
     Asking(caller): Asking,
     Named(id): Named<TaskId>,
 ) -> Result<Json<Task>, ApiError> {
-    Ok(Json(view::task(
-        app.engine().task_get(&caller, &id).await?,
-    )))
+    Ok(Json(view::task(app.engine().task_get(&caller, &id).await?)))
 }
 
 pub(crate) async fn cancel(

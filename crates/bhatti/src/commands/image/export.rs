@@ -1,6 +1,6 @@
 //! `bhatti image export`.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
 use bhatti_client::client::Client;

@@ -11,7 +11,7 @@ pub(super) struct RegistryArgs {
     /// User and token for the registry, in place of those that Docker and Podman use here
     #[arg(long, value_name = "USER:TOKEN", hide_env_values = true)]
     auth: Option<String>,
-    /// Speak plain HTTP, or do not check the registry's certificate
+    /// Speak plain HTTP with the registry
     #[arg(long)]
     pub(super) insecure: bool,
 }
@@ -23,10 +23,10 @@ impl RegistryArgs {
             return Ok(None);
         };
         match text.split_once(':') {
-            Some((username, password)) if !username.is_empty() => {
-                Ok(Some(GivenAuth::Apart(RegistryAuth {
-                    username: username.to_owned(),
-                    password: password.to_owned(),
+            Some((user, secret)) if !user.is_empty() => {
+                Ok(Some(GivenAuth::Kind(RegistryAuth::Password {
+                    user: user.to_owned(),
+                    secret: secret.to_owned(),
                 })))
             }
             // Not repeated: it may be a password without its user.
