@@ -140,6 +140,7 @@ async fn another_users_things_are_not_there() {
             Operation::SandboxEdit => r#"{"keep_hot": true}"#,
             Operation::SandboxCheckpoint => r#"{"name": "mine"}"#,
             Operation::SandboxRollback => r#"{"to": "pre"}"#,
+            Operation::SandboxSaveImage => r#"{"name": "mine"}"#,
             _ => "",
         };
         let path = route.path;
