@@ -20,6 +20,7 @@ mod buffered;
 mod dial;
 mod exec;
 pub mod fake;
+mod freezer;
 pub mod init;
 pub mod modprobe;
 mod operation;

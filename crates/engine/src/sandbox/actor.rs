@@ -238,6 +238,11 @@ impl Actor {
                 self.publish();
                 let _ = reply.send(result);
             }
+            Message::SaveDisk { to, reply } => {
+                let result = self.save_disk(to).await;
+                self.publish();
+                let _ = reply.send(result);
+            }
             Message::Destroy(reply) => {
                 let result = self.destroy().await;
                 // Without a record it is gone, however an earlier destroy said it ended.

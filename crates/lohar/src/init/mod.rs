@@ -12,6 +12,7 @@
 //! | [`entropy`] | gives the kernel randomness |
 //! | [`clock`] | sets the clock |
 //! | [`grow`] | grows the root file system to its disk |
+//! | [`freeze`] | holds writes to the root file system, and lets them go on |
 //! | [`power`] | ends all processes and switches off |
 //! | [`handover`] | hands PID 1 over to the image's systemd |
 //! | [`klog`] | writes to the kernel's log |
@@ -26,6 +27,7 @@
 pub mod clock;
 pub mod cmdline;
 pub mod entropy;
+pub mod freeze;
 pub mod grow;
 pub mod handover;
 pub mod klog;
