@@ -86,6 +86,8 @@ fn furnish(dir: &std::path::Path) -> (Token, SandboxId) {
         used_at: None,
         wake_at: None,
         parent: None,
+        init: Init::default(),
+        run: None,
     };
     let snapshot = SnapshotRow {
         id: SnapshotId::random(),
@@ -109,6 +111,8 @@ fn furnish(dir: &std::path::Path) -> (Token, SandboxId) {
         disk_bytes: 4096,
         created_at: Timestamp::UNIX_EPOCH,
         automatic: false,
+        init: Init::default(),
+        run: None,
     };
     store.user_insert(&user).unwrap();
     store.sandbox_insert(&sandbox, 1).unwrap();
