@@ -29,8 +29,11 @@ enum Task {
         #[arg(long)]
         refresh: bool,
     },
-    /// Build the image `base`.
+    /// Build an image of a recipe in `images/`.
     BaseImage {
+        /// The recipe.
+        #[arg(long, value_name = "NAME", default_value = "base")]
+        recipe: String,
         /// Install the image into this data directory.
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
@@ -99,9 +102,11 @@ async fn perform(task: Task) -> anyhow::Result<()> {
                 .await
                 .map(drop)
         }
-        Task::BaseImage { data_dir } => images::base(&environment, data_dir.as_deref())
-            .await
-            .map(drop),
+        Task::BaseImage { recipe, data_dir } => {
+            images::build(&environment, &recipe, data_dir.as_deref())
+                .await
+                .map(drop)
+        }
         Task::Image { recipes } if recipes.is_empty() => images::all(&environment).await.map(drop),
         Task::Image { recipes } => {
             for recipe in recipes {

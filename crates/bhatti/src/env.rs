@@ -19,6 +19,8 @@ pub(crate) const QEMU: &str = "BHATTI_QEMU";
 pub(crate) const STORAGE: &str = "BHATTI_STORAGE";
 /// What the daemon leaves free of the host's disk.
 pub(crate) const DISK_RESERVE_MB: &str = "BHATTI_DISK_RESERVE_MB";
+/// What machines that are awake may have together.
+pub(crate) const MEMORY_LIMIT_MB: &str = "BHATTI_MEMORY_LIMIT_MB";
 /// How much the daemon logs.
 pub(crate) const LOG_LEVEL: &str = "BHATTI_LOG_LEVEL";
 /// Whether the daemon limits request rates.
@@ -94,6 +96,10 @@ pub(crate) const VARIABLES: &[Variable] = &[
     Variable {
         name: DISK_RESERVE_MB,
         help: "what `bhatti serve` leaves free of the host's disk, over `disk_reserve_mb`",
+    },
+    Variable {
+        name: MEMORY_LIMIT_MB,
+        help: "memory that machines of `bhatti serve` may have, over `memory_limit_mb`",
     },
     Variable {
         name: LOG_LEVEL,

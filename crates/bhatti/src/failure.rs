@@ -102,9 +102,9 @@ pub(crate) enum Failure {
     /// The daemon was told twice to stop.
     #[error("stopped at once; requests in progress were cut off")]
     CutOff { signal: u8 },
-    /// The user broke off what this process was doing.
-    #[error("broken off")]
-    BrokenOff { signal: u8 },
+    /// The user gave up on something, and nothing is left of it.
+    #[error("given up; nothing was made")]
+    Interrupted { signal: u8 },
     /// The user gave up on a command.
     #[error("given up; the command is being killed")]
     GivenUp { signal: u8 },
@@ -116,7 +116,7 @@ impl Failure {
         match self {
             Self::Usage { .. } | Self::Config(ConfigError::Flag { .. }) => ExitCode::from(MISUSED),
             Self::TimedOut { .. } => ExitCode::from(TIMED_OUT),
-            Self::GivenUp { signal } | Self::CutOff { signal } | Self::BrokenOff { signal } => {
+            Self::GivenUp { signal } | Self::CutOff { signal } | Self::Interrupted { signal } => {
                 ExitCode::from(SIGNALLED.saturating_add(*signal))
             }
             _ if self.is_broken_pipe() => ExitCode::SUCCESS,
@@ -179,8 +179,8 @@ impl Failure {
             | Self::File { .. }
             | Self::Serve { .. }
             | Self::Recipe { .. }
-            | Self::BrokenOff { .. }
             | Self::CutOff { .. }
+            | Self::Interrupted { .. }
             | Self::GivenUp { .. } => None,
         }
     }

@@ -230,6 +230,7 @@ async fn make(
         size_mb: recipe.size_mb,
         created_at: Timestamp::now(),
         config: recipe.config.clone(),
+        layers: Vec::new(),
     };
     fs_err::write(work.join(MANIFEST), manifest.to_text()).map_err(failed)?;
     for name in [DISK, MANIFEST] {

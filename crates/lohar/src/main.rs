@@ -1,5 +1,5 @@
-//! `lohar`, the init of a guest. It takes no arguments but those that the kernel gives the program
-//! that loads its modules, and does nothing anywhere else.
+//! `lohar`, the init of a guest, or a service of its init (`--service`), or what the kernel runs to
+//! have a module loaded (`-q -- NAME`). It does nothing anywhere else.
 
 use std::process::ExitCode;
 

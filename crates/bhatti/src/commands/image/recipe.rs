@@ -100,7 +100,7 @@ pub(super) async fn build(
     );
     let installed = tokio::select! {
         installed = with_progress(&context.ui, what, work) => installed.map_err(failed)?,
-        signal = signals.next() => return Err(Failure::BrokenOff { signal }),
+        signal = signals.next() => return Err(Failure::Interrupted { signal }),
     };
     let (image, built) = match installed {
         Installed::UpToDate(image) => (image, false),
