@@ -25,4 +25,4 @@ mod path;
 pub mod scan;
 #[cfg(test)]
 mod scan_test;
-mod tar;
+pub(crate) mod tar;
