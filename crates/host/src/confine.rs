@@ -146,3 +146,48 @@ fn drop_capabilities() -> io::Result<()> {
     rustix::thread::set_capabilities(None, none)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod test {
+    use std::io;
+    use std::net::TcpListener;
+
+    use super::{Bounds, NOBODY, confine};
+
+    #[test]
+    fn a_confined_thread_has_no_files_no_network_and_no_privileges() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: needs root, for this process has other threads");
+            return;
+        }
+        let bounds = Bounds {
+            memory: 8 << 30,
+            cpu_seconds: 3600,
+            file_size: 1 << 40,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        // What is confined is the thread.
+        let confined = std::thread::spawn(move || {
+            let missing = confine(bounds);
+            assert!(missing.is_empty(), "{missing:?}");
+            let kind = |result: io::Result<()>| result.map_err(|error| error.kind());
+            let read = kind(std::fs::read_dir("/proc").map(drop));
+            assert_eq!(read, Err(io::ErrorKind::NotFound));
+            let names = std::fs::read_dir("/").unwrap().count();
+            assert_eq!(names, 0);
+            let made = kind(std::fs::create_dir("/x"));
+            assert!(made.is_err(), "{made:?}");
+            let connected = kind(std::net::TcpStream::connect(address).map(drop));
+            assert_eq!(connected, Err(io::ErrorKind::NetworkUnreachable));
+            let uid = rustix::process::Uid::ROOT;
+            rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap_err();
+            assert_eq!(rustix::process::geteuid().as_raw(), NOBODY);
+            assert!(rustix::thread::no_new_privs().unwrap());
+            let capabilities = rustix::thread::capabilities(None).unwrap();
+            assert!(capabilities.permitted.is_empty() && capabilities.effective.is_empty());
+            Vec::<u8>::new().try_reserve_exact(9 << 30).unwrap_err();
+        });
+        confined.join().unwrap();
+    }
+}

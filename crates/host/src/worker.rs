@@ -91,7 +91,11 @@ impl Worker {
     pub async fn receive(&mut self) -> io::Result<Option<String>> {
         let mut line = String::new();
         let mut bounded = (&mut self.lines).take(LINE_MAX);
-        bounded.read_line(&mut line).await?;
+        match bounded.read_line(&mut line).await {
+            // It has ended without having read all that was sent.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+            read => read?,
+        };
         if line.is_empty() {
             return Ok(None);
         }
