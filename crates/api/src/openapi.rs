@@ -6,12 +6,12 @@ use utoipa::openapi::path::{
 };
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::response::{Response, ResponseBuilder};
-use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
+use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Content, ContentBuilder, InfoBuilder, Ref, RefOr, Required, Schema};
 
 use crate::routes::{Auth, EXISTING_HEADER, Method, NDJSON, Operation, ROUTES, Route};
-use crate::{error, exec, host, idle, image, sandbox, snapshot, template, tree, user};
+use crate::{error, exec, host, idle, image, run, sandbox, snapshot, template, tree, user};
 
 /// Generation of the contract, told by `GET /version`.
 pub const API_VERSION: &str = "1";
@@ -36,6 +36,9 @@ const TOKEN_SCHEME: &str = "token";
     idle::SleepAll,
     idle::SleptAll,
     image::Image,
+    run::CreateRun,
+    run::Run,
+    run::RunState,
     sandbox::CreateSandbox,
     sandbox::ForkSandbox,
     sandbox::RollbackSandbox,
@@ -78,6 +81,8 @@ enum Body {
     Many(&'static str),
     /// Several, each of the first kind or each of the second.
     ManyOf(&'static str, &'static str),
+    /// Bytes.
+    Bytes,
     /// One of two as JSON, or lines of the third.
     Exec(&'static str, &'static str, &'static str),
 }
@@ -181,6 +186,11 @@ fn describe(operation: Operation) -> Description {
                 what: "upgraded",
                 body: Body::None,
             }],
+        ),
+        Operation::SandboxLogs => of(
+            "What the program wrote that a sandbox keeps running",
+            None,
+            vec![ok(Body::Bytes)],
         ),
         Operation::SandboxCheckpoint => of(
             "Takes a checkpoint of a running sandbox, which goes on",
@@ -381,6 +391,19 @@ fn parameters(route: &Route) -> Vec<Parameter> {
                 .build(),
         );
     }
+    if route.operation == Operation::SandboxLogs {
+        let optional = |name: &str, what: &str, kind| {
+            ParameterBuilder::new()
+                .name(name)
+                .parameter_in(ParameterIn::Query)
+                .description(Some(what))
+                .required(Required::False)
+                .schema(Some(ObjectBuilder::new().schema_type(kind)))
+                .build()
+        };
+        parameters.push(optional("tail", "only so many lines", Type::Integer));
+        parameters.push(optional("follow", "true: also what comes", Type::Boolean));
+    }
     if matches!(
         route.operation,
         Operation::SandboxList | Operation::SandboxGet
@@ -404,6 +427,13 @@ fn success(reply: &Reply) -> Response {
     let mut response = ResponseBuilder::new().description(reply.what);
     response = match &reply.body {
         Body::None => response,
+        Body::Bytes => {
+            let bytes = ObjectBuilder::new()
+                .schema_type(Type::String)
+                .format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)));
+            let bytes = ContentBuilder::new().schema(Some(bytes)).build();
+            response.content("application/octet-stream", bytes)
+        }
         Body::One(schema) => response.content("application/json", content(reference(schema))),
         Body::Many(schema) => response.content(
             "application/json",

@@ -11,6 +11,7 @@ pub mod error;
 pub mod exec;
 mod host;
 mod images;
+pub mod logs;
 mod reply;
 mod sandboxes;
 mod snapshots;

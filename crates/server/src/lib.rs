@@ -19,4 +19,5 @@ mod guard;
 mod limits;
 mod observe;
 mod routes;
+mod run;
 mod view;
