@@ -45,21 +45,29 @@ pub fn install(data_dir: &Path) {
 /// # Panics
 /// If it is not in the cache.
 pub fn install_base_image(data_dir: &Path) {
+    install_image(data_dir, "base");
+}
+
+/// Puts the cached image of a recipe into a data directory.
+///
+/// # Panics
+/// If it is not in the cache.
+pub fn install_image(data_dir: &Path, recipe: &str) {
     let images = cache().join("images");
+    let missing = format!("{recipe} is cached: run `cargo xtask base-image --recipe {recipe}`");
+    let prefix = format!("{recipe}-");
     let newest = fs_err::read_dir(&images)
-        .expect("the base image is cached: run `cargo xtask base-image`")
+        .expect(&missing)
         .map(|entry| entry.expect("the cache is readable").path())
         .filter(|path| {
             path.file_name()
                 .and_then(OsStr::to_str)
-                .is_some_and(|name| name.starts_with("base-"))
+                .is_some_and(|name| name.starts_with(&prefix))
         })
         .max_by_key(|path| path.metadata().and_then(|found| found.modified()).ok())
-        .expect("the base image is cached: run `cargo xtask base-image`");
+        .expect(&missing);
     let catalog = Catalog::open(data_dir.join("images")).expect("the catalog opens");
-    catalog
-        .install(&newest)
-        .expect("the base image is installed");
+    catalog.install(&newest).expect("the image is installed");
 }
 
 /// Puts only the cached kit into a data directory.
