@@ -14,6 +14,7 @@ use crate::exec::registry::Registry;
 use crate::reaper::Reaper;
 use crate::service::supervisor::Supervisor;
 use crate::system::{System, SystemError};
+use crate::terminal::sessions::Sessions;
 
 /// An agent. Clones share it.
 #[derive(Debug, Clone)]
@@ -36,6 +37,7 @@ struct Inner {
     /// for each that asks.
     looking: Arc<tokio::sync::Mutex<()>>,
     supervisor: Arc<Supervisor>,
+    sessions: Sessions,
     since: Instant,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -63,6 +65,7 @@ impl Agent {
                 last_generation: Mutex::default(),
                 looking: Arc::default(),
                 supervisor: Arc::new(supervisor),
+                sessions: Sessions::default(),
                 since: Instant::now(),
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),
@@ -81,6 +84,10 @@ impl Agent {
     /// Ends the program that the machine keeps running, in good order. It is not started again.
     pub async fn end_service(&self) {
         self.inner.supervisor.end().await;
+    }
+
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.inner.sessions
     }
 
     pub(crate) fn supervisor(&self) -> &Supervisor {

@@ -32,4 +32,5 @@ pub mod session;
 mod sys;
 pub mod system;
 mod systemctl;
+mod terminal;
 mod timers;
