@@ -8,6 +8,7 @@
 //! | move images to where machines are kept | [`intake`] |
 //! | say what an image is | [`image`] |
 //! | say how commands run in machines of an image | [`image_config`] |
+//! | read images of registries and archives | [`oci`] |
 //! | describe an image that is made from packages | [`recipe`] |
 //! | make that image | [`recipe_build`] |
 //! | read the layers of container images | [`layer`] |
@@ -22,6 +23,7 @@ pub mod image_config;
 pub mod intake;
 pub mod kit;
 pub mod layer;
+pub mod oci;
 mod place;
 pub mod proxies;
 pub mod recipe;

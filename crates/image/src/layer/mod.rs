@@ -10,6 +10,7 @@
 //! | read a compressed blob | [`decompress`] |
 //! | find what is in a layer, in one pass | [`scan`](mod@scan) |
 //! | keep what was found | [`index`] |
+//! | fetch layers, keep them and delete them | [`store`] |
 
 mod codec;
 pub mod decompress;
@@ -21,4 +22,5 @@ mod path;
 pub mod scan;
 #[cfg(test)]
 mod scan_test;
+pub mod store;
 mod tar;
