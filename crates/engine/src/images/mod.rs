@@ -13,10 +13,10 @@
 //! | let others see one | [`share`] |
 //! | delete what no image needs any more | [`gc`] |
 
-pub mod credentials_tmp;
 mod delete;
 pub mod gc;
 pub(crate) mod lookup;
+mod make;
 pub mod pull;
 mod quota;
 pub mod request;
