@@ -12,11 +12,13 @@
 //! | describe an image that is made from packages | [`recipe`] |
 //! | make that image | [`recipe_build`] |
 //! | read the layers of container images | [`layer`] |
+//! | make a disk of layers | [`convert`] |
 //!
 //! Kits and images are immutable once they are in place: a new one is built beside the old and
 //! renamed, so that a machine which was started from the old one keeps what it has.
 
 pub mod catalog;
+pub mod convert;
 pub mod guest_kit;
 pub mod image;
 pub mod image_config;

@@ -11,6 +11,7 @@
 //! | find what is in a layer, in one pass | [`scan`](mod@scan) |
 //! | keep what was found | [`index`] |
 //! | fetch layers, keep them and delete them | [`store`] |
+//! | put layers over each other | [`merge`](mod@merge) |
 
 mod codec;
 pub mod decompress;
@@ -18,9 +19,13 @@ pub mod digest;
 pub mod files;
 pub mod index;
 pub mod limits;
+pub mod merge;
+#[cfg(test)]
+mod merge_test;
 mod path;
 pub mod scan;
 #[cfg(test)]
 mod scan_test;
 pub mod store;
 mod tar;
+pub(crate) mod tar;
