@@ -80,6 +80,16 @@ pub(crate) enum Failure {
         #[source]
         source: bhatti_engine::error::Error,
     },
+    /// A recipe is not one.
+    #[error(transparent)]
+    Recipe {
+        source: bhatti_image::recipe::RecipeError,
+    },
+    /// The image of a recipe was not made.
+    #[error(transparent)]
+    RecipeBuild {
+        source: bhatti_image::recipe_install::RecipeInstallError,
+    },
     /// The command in the sandbox had its time.
     #[error("the command was ended after {seconds} s, its time limit")]
     TimedOut { seconds: u64 },
@@ -119,6 +129,8 @@ impl Failure {
             | Self::File { .. }
             | Self::Listen { .. }
             | Self::Engine { .. }
+            | Self::Recipe { .. }
+            | Self::RecipeBuild { .. }
             | Self::Serve { .. } => ExitCode::from(FAILED),
         }
     }
@@ -157,6 +169,7 @@ impl Failure {
             Self::Call(error) => error.hint().or_else(|| call_hint(error)),
             Self::Listen { hint, .. } => Some((*hint).to_owned()),
             Self::Engine { source } => source.hint().map(str::to_owned),
+            Self::RecipeBuild { source } => source.hint().map(str::to_owned),
             Self::TimedOut { .. } => {
                 Some("give it longer with --timeout, or leave it running with --detach".to_owned())
             }
@@ -165,6 +178,7 @@ impl Failure {
             | Self::Io { .. }
             | Self::File { .. }
             | Self::Serve { .. }
+            | Self::Recipe { .. }
             | Self::CutOff { .. }
             | Self::Interrupted { .. }
             | Self::GivenUp { .. } => None,

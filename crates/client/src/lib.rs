@@ -11,6 +11,7 @@ pub mod error;
 pub mod exec;
 mod host;
 pub mod images;
+pub mod lines;
 mod reply;
 mod sandboxes;
 mod snapshots;

@@ -78,7 +78,7 @@ impl Engine {
         let images = Catalog::open(layout.images())?;
         let accelerators = Accelerators::new(config.accelerator);
         let directory = Arc::new(Directory::default());
-        let admission = Admission::new(Box::new(ThisHost), &directory);
+        let admission = Admission::new(Box::new(ThisHost), config.memory_limit, &directory);
         let boot = facts::boot_id().map_err(Error::internal)?;
         let ctx = Arc::new(Context::new(
             layout,

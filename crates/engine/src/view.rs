@@ -1,5 +1,7 @@
 //! What callers are shown.
 
+pub use bhatti_guest::exec::ExitStatus;
+pub use bhatti_guest::service::{Logs, LogsWanted, Phase, ServiceStatus};
 pub use bhatti_host::extents::Usage;
 pub use bhatti_image::catalog::Owner;
 pub use bhatti_image::image::ImageConfig;
@@ -9,6 +11,7 @@ use bhatti_types::idle::IdleSettings;
 use bhatti_types::labels::Labels;
 use bhatti_types::name::{ImageName, SandboxName, SnapshotName, UserName};
 use bhatti_types::parent::Parent;
+use bhatti_types::run::{Init, RunSpec};
 use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
 use bhatti_types::state::{Status, Thermal};
 use jiff::Timestamp;
@@ -61,6 +64,10 @@ pub struct SandboxView {
     pub wake_at: Option<Timestamp>,
     /// What it descends from.
     pub parent: Option<Parent>,
+    /// What its process 1 is.
+    pub init: Init,
+    /// The program that it keeps running.
+    pub run: Option<RunSpec>,
 }
 
 /// What a list in four columns shows of a sandbox.

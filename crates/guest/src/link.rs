@@ -170,6 +170,7 @@ impl Link {
             cwd: identity.cwd.clone(),
             grow_root: identity.grow_root,
             fresh: identity.fresh,
+            service: identity.service.as_ref().map(crate::service::message),
         };
         self.done("take its identity", request::Op::Identity(message), limit)
             .await
@@ -343,13 +344,13 @@ impl Link {
     }
 
     /// A request and its first answer.
-    async fn ask(&self, op: request::Op) -> Result<reply::Op, CallError> {
+    pub(crate) async fn ask(&self, op: request::Op) -> Result<reply::Op, CallError> {
         let stream = self.request(op).await?;
         answer(&self.inner, &mut MessageReader::new(stream, MAX_MESSAGE)).await
     }
 
     /// Opens a stream with a request on it.
-    async fn request(&self, op: request::Op) -> Result<Stream, CallError> {
+    pub(crate) async fn request(&self, op: request::Op) -> Result<Stream, CallError> {
         let wire = codec::encode(&Request::new(op), MAX_REQUEST)
             .map_err(|_| CallError::TooLarge { what: "request" })?;
         let mut stream = Inner::open(&self.inner).await?;
@@ -452,7 +453,7 @@ pub(crate) fn wrong_answer(op: reply::Op) -> CallError {
     }
 }
 
-async fn within<T>(
+pub(crate) async fn within<T>(
     what: &'static str,
     limit: Duration,
     call: impl Future<Output = Result<T, CallError>>,

@@ -13,6 +13,7 @@ use crate::exec::plan::Defaults;
 use crate::exec::registry::Registry;
 use crate::freezer::Freezer;
 use crate::reaper::Reaper;
+use crate::service::supervisor::Supervisor;
 use crate::system::{System, SystemError};
 
 /// An agent. Clones share it.
@@ -35,6 +36,7 @@ struct Inner {
     /// Held while timers are looked for. One look that hangs then costs one thread, and not one
     /// for each that asks.
     looking: Arc<tokio::sync::Mutex<()>>,
+    supervisor: Arc<Supervisor>,
     /// Holds writes to the disk while it is copied.
     freezer: Freezer,
     since: Instant,
@@ -49,7 +51,9 @@ impl Agent {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: kernel_text("osrelease"),
             boot_id: kernel_text("random/boot_id"),
+            init: system.init().to_owned(),
         };
+        let supervisor = Supervisor::new(system.log_dir(), system.run_dir());
         Self {
             inner: Arc::new(Inner {
                 hello,
@@ -61,6 +65,7 @@ impl Agent {
                 generation: tokio::sync::Mutex::default(),
                 last_generation: Mutex::default(),
                 looking: Arc::default(),
+                supervisor: Arc::new(supervisor),
                 freezer: Freezer::default(),
                 since: Instant::now(),
                 tasks: TaskTracker::new(),
@@ -75,6 +80,15 @@ impl Agent {
         self.inner.stop.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+    }
+
+    /// Ends the program that the machine keeps running, in good order. It is not started again.
+    pub async fn end_service(&self) {
+        self.inner.supervisor.end().await;
+    }
+
+    pub(crate) fn supervisor(&self) -> &Supervisor {
+        &self.inner.supervisor
     }
 
     pub(crate) fn hello(&self) -> &AgentHello {
@@ -127,6 +141,7 @@ impl Agent {
             user: identity.user.clone(),
             cwd: identity.cwd.clone(),
         };
+        let service = identity.service.clone();
         let system = Arc::clone(&self.inner.system);
         let taken =
             tokio::task::spawn_blocking(move || system.take_identity(&identity, next)).await;
@@ -137,6 +152,9 @@ impl Agent {
         *generation = next;
         *lock(&self.inner.last_generation) = next;
         *lock(&self.inner.defaults) = defaults;
+        if let Some(service) = service {
+            self.inner.supervisor.start(self, service);
+        }
         Ok(())
     }
 

@@ -1,6 +1,8 @@
 //! Effects that are only remembered, for an agent that runs inside another process.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bhatti_proto::message::{Identity, NextTimerReply};
 use tokio::sync::watch;
@@ -21,6 +23,7 @@ struct State {
     clock: Option<u64>,
     next_timer: NextTimerReply,
     refuse_identity: bool,
+    log_dir: Option<PathBuf>,
     frozen: bool,
     refuse_freeze: bool,
     freezes: u32,
@@ -74,6 +77,11 @@ impl FakeSystem {
     /// From now on, gives this as what next wants to run.
     pub fn set_next_timer(&self, next: NextTimerReply) {
         self.state().next_timer = next;
+    }
+
+    /// Keeps what the program writes in this directory. To be said before there is an agent.
+    pub fn keep_log_in(&self, dir: &Path) {
+        self.state().log_dir = Some(dir.to_owned());
     }
 
     /// Waits until it was asked to power off.
@@ -133,5 +141,21 @@ impl System for FakeSystem {
 
     fn power_off(&self) {
         self.power_off.send_replace(true);
+    }
+
+    fn init(&self) -> &'static str {
+        "lohar"
+    }
+
+    fn settle(&self, _limit: Duration) -> String {
+        String::new()
+    }
+
+    fn log_dir(&self) -> Option<PathBuf> {
+        self.state().log_dir.clone()
+    }
+
+    fn run_dir(&self) -> Option<PathBuf> {
+        None
     }
 }

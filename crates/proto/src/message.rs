@@ -11,6 +11,11 @@
 //! | `stdin` | none; raw bytes from the daemon, whose end is the end of the input |
 //! | `status` | `status` |
 //! | `next_timer` | `next_timer` or `refused` |
+//! | `service_status` | `service_status` |
+//! | `logs` | `stdout`, any number of times, then `done`; or `refused` |
+//! | `settle` | `settled` |
+//! | `terminal` | `refused`, or `attached`, any number of `stdout`, `exited` or `taken_over` |
+//! | `sessions` | `sessions` |
 //! | `dial` | `refused`, or `done` and then the connection's raw bytes both ways |
 //! | `ports` | `ports` or `refused` |
 //! | `identity`, `sync`, `power_off`, `ping`, `freeze`, `thaw` | `done` or `refused` |
@@ -19,6 +24,8 @@
 //! the agent kills it. The loss of the whole link does not mean that.
 
 use bytes::Bytes;
+
+use crate::service::Service;
 
 /// What the agent says of itself in its ack.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -32,6 +39,9 @@ pub struct AgentHello {
     /// `/proc/sys/kernel/random/boot_id`.
     #[prost(string, tag = "3")]
     pub boot_id: String,
+    /// What process 1 is: `lohar` or `systemd`. Empty from agents that are older than the question.
+    #[prost(string, tag = "4")]
+    pub init: String,
 }
 
 /// The first message on a stream, from the daemon.
@@ -40,7 +50,7 @@ pub struct Request {
     /// What is asked for. Missing if the agent is older than the operation.
     #[prost(
         oneof = "request::Op",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 20, 21, 25, 26"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 20, 21, 22, 23, 25, 26"
     )]
     pub op: Option<request::Op>,
 }
@@ -77,6 +87,21 @@ pub mod request {
         /// Say when something in the guest next wants to run.
         #[prost(message, tag = "9")]
         NextTimer(super::NextTimer),
+        /// Say how the program is doing that the machine keeps running.
+        #[prost(message, tag = "10")]
+        ServiceStatus(crate::service::ServiceStatus),
+        /// Give what that program wrote.
+        #[prost(message, tag = "11")]
+        Logs(crate::service::Logs),
+        /// Wait until the system is up.
+        #[prost(message, tag = "12")]
+        Settle(crate::service::Settle),
+        /// Attach to a terminal.
+        #[prost(message, tag = "22")]
+        Terminal(crate::terminal::Terminal),
+        /// Say which terminals there are.
+        #[prost(message, tag = "23")]
+        Sessions(crate::terminal::Sessions),
         /// Hold all writes to the root file system.
         #[prost(message, tag = "20")]
         Freeze(super::Freeze),
@@ -175,6 +200,9 @@ pub struct Identity {
     /// A new machine, not one that goes on.
     #[prost(bool, tag = "9")]
     pub fresh: bool,
+    /// A program to keep running.
+    #[prost(message, optional, tag = "10")]
+    pub service: Option<Service>,
 }
 
 /// Asks for a flush of the file systems.
@@ -257,7 +285,10 @@ pub mod control {
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Reply {
     /// What it says. Missing if the daemon is older than the agent.
-    #[prost(oneof = "reply::Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 26")]
+    #[prost(
+        oneof = "reply::Op",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 22, 23, 24, 26"
+    )]
     pub op: Option<reply::Op>,
 }
 
@@ -295,6 +326,21 @@ pub mod reply {
         /// When something next wants to run.
         #[prost(message, tag = "9")]
         NextTimer(super::NextTimerReply),
+        /// How the program is doing that the machine keeps running.
+        #[prost(message, tag = "10")]
+        ServiceStatus(crate::service::ServiceStatusReply),
+        /// The system is up, or the time to wait for it is.
+        #[prost(message, tag = "12")]
+        Settled(crate::service::Settled),
+        /// Whoever asked is attached to a terminal.
+        #[prost(message, tag = "22")]
+        Attached(crate::terminal::Attached),
+        /// The terminals there are.
+        #[prost(message, tag = "23")]
+        Sessions(crate::terminal::SessionList),
+        /// Somebody else has attached to the terminal.
+        #[prost(message, tag = "24")]
+        TakenOver(crate::terminal::TakenOver),
         /// What listens.
         #[prost(message, tag = "26")]
         Ports(super::PortsReply),

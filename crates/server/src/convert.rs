@@ -97,6 +97,8 @@ pub(crate) fn new_sandbox(body: CreateSandbox) -> Result<NewSandbox, Invalid> {
             wake_timers: body.wake_timers,
         }
         .onto(IdleSettings::default()),
+        init: None,
+        run: None,
         wait: wait(body.wait_sec)?,
     })
 }

@@ -11,6 +11,7 @@ pub mod invalid;
 pub mod labels;
 pub mod name;
 pub mod parent;
+pub mod run;
 pub mod secret;
 pub mod size;
 pub mod state;

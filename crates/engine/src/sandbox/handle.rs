@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bhatti_guest::link::Link;
 use bhatti_lifecycle::idle::{Candidate, IdlePolicy};
 use bhatti_lifecycle::state::State;
 use bhatti_store::snapshot::SnapshotRow;
@@ -185,6 +186,11 @@ impl Handle {
                 retry_after: RETRY_AFTER,
             }),
         }
+    }
+
+    /// The link of a running guest, for what is no use of it.
+    pub(crate) fn link(&self) -> Option<Link> {
+        self.leases.link()
     }
 
     pub(crate) async fn start(&self, force: bool) -> Result<SandboxView, Error> {

@@ -14,6 +14,7 @@ use bhatti_types::env::Env;
 use bhatti_types::id::{SandboxId, TemplateId};
 use bhatti_types::idle::IdleSettings;
 use bhatti_types::labels::Labels;
+use bhatti_types::run::Init;
 use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
 use jiff::Timestamp;
 use tokio::time::timeout;
@@ -68,6 +69,7 @@ impl Context {
         image: &Image,
         kit: &Kit,
         (cpus, memory, disk): (Vcpus, MemoryMb, DiskMb),
+        init: Init,
     ) -> Result<Shape, Error> {
         let accelerator = self.accelerator(kit).await?;
         let engine_version = self.engine_version().await?.to_owned();
@@ -82,6 +84,7 @@ impl Context {
             engine: self.vmm.name().to_owned(),
             engine_version,
             accelerator,
+            init,
         })
     }
 
@@ -245,6 +248,8 @@ pub(crate) fn row(shape: &Shape) -> SandboxRow {
         used_at: None,
         wake_at: None,
         parent: None,
+        init: shape.init,
+        run: None,
     }
 }
 

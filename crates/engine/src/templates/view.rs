@@ -27,7 +27,7 @@ impl Engine {
         let (engine, caller, image) = (self.clone(), caller.clone(), image.clone());
         self.owned(async move {
             let user = engine.ctx.user_row(&caller.user).await?;
-            let wanted = engine.wanted(&user, &image, size).await?;
+            let wanted = engine.wanted(&user, &image, size, None).await?;
             engine.ctx.refuse_if_going_down()?;
             let _room = engine.ctx.admission.room(size.memory, None).await?;
             engine.ctx.warmed_template(&wanted).await

@@ -34,6 +34,7 @@ async fn an_identity_arrives_whole_and_its_defaults_hold_for_commands() {
         cwd: Some("/usr".into()),
         grow_root: true,
         fresh: true,
+        service: None,
     };
     guest.link.identity(&identity, SOON).await.unwrap();
     let [taken] = &guest.system.identities()[..] else {

@@ -1,5 +1,6 @@
 //! `bhatti image`.
 
+mod build;
 mod delete;
 mod export;
 mod import;
@@ -7,6 +8,7 @@ mod inspect;
 mod list;
 mod pull;
 mod push;
+mod recipe;
 mod registry_args;
 mod save;
 mod share;
@@ -38,6 +40,10 @@ pub(crate) enum ImageCommand {
     /// A sleeping sandbox is not woken. What is on the disk is in the image, keys and passwords
     /// too.
     Save(save::SaveArgs),
+    /// Build an image from distribution packages, by a recipe
+    Build(build::BuildArgs),
+    /// List the recipes that come with bhatti
+    Recipes,
     /// Write an image to a file as an OCI archive
     Export(export::ExportArgs),
     /// Push an image to a registry
@@ -63,6 +69,8 @@ pub(crate) async fn run(command: ImageCommand, context: &Context) -> Result<(), 
         ImageCommand::Pull(args) => pull::run(args, context).await,
         ImageCommand::Import(args) => import::run(args, context).await,
         ImageCommand::Save(args) => save::run(args, context).await,
+        ImageCommand::Build(args) => build::run(args, context).await,
+        ImageCommand::Recipes => recipe::list(context),
         ImageCommand::Export(args) => export::run(args, context).await,
         ImageCommand::Push(args) => push::run(args, context).await,
         ImageCommand::Delete(args) => delete::run(args, context).await,
