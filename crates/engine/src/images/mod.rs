@@ -13,7 +13,9 @@
 //! | let others see one | [`share`] |
 //! | delete what no image needs any more | [`gc`] |
 
+pub mod archive;
 mod delete;
+mod error;
 pub mod gc;
 pub(crate) mod lookup;
 mod make;

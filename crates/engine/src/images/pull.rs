@@ -86,10 +86,15 @@ impl Engine {
             repository,
             platform,
         };
-        let id = self.begin_task(&caller.clone(), TaskKind::Pull, subject, |reporter| async move {
-            let view = ctx.pull(&caller, wanted, &reporter).await?;
-            Ok(Some(view))
-        })?;
+        let id = self.begin_task(
+            &caller.clone(),
+            TaskKind::Pull,
+            subject,
+            |reporter| async move {
+                let view = ctx.pull(&caller, wanted, &reporter).await?;
+                Ok(Some(view))
+            },
+        )?;
         Ok(Pulled::Begun(id))
     }
 }

@@ -32,13 +32,13 @@ impl Target {
     }
 
     /// An image that is there as its maker sees it.
-    pub(crate) fn seen(self, image: Image) -> Seen {
+    pub(crate) fn seen(&self, image: Image) -> Seen {
         Seen {
-            scope: match self.owner {
+            scope: match &self.owner {
                 Owner::Host => Scope::Host,
                 Owner::User(_) => Scope::Own,
             },
-            owner: self.owner,
+            owner: self.owner.clone(),
             image,
             hidden: false,
         }

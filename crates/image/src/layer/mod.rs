@@ -27,5 +27,4 @@ pub mod scan;
 #[cfg(test)]
 mod scan_test;
 pub mod store;
-mod tar;
 pub(crate) mod tar;
