@@ -10,8 +10,8 @@
 //! | read a compressed blob | [`decompress`] |
 //! | find what is in a layer, in one pass | [`scan`](mod@scan) |
 //! | keep what was found | [`index`] |
-//! | fetch layers, keep them and delete them | [`store`] |
 //! | put layers over each other | [`merge`](mod@merge) |
+//! | fetch layers, keep them and delete them | [`store`] |
 
 mod codec;
 pub mod decompress;
