@@ -11,7 +11,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, Secur
 use utoipa::openapi::{Content, ContentBuilder, InfoBuilder, Ref, RefOr, Required, Schema};
 
 use crate::routes::{Auth, EXISTING_HEADER, Method, NDJSON, Operation, ROUTES, Route};
-use crate::{error, exec, host, idle, image, run, sandbox, snapshot, template, tree, user};
+use crate::{error, exec, host, idle, image, run, sandbox, shell, snapshot, template, tree, user};
 
 /// Generation of the contract, told by `GET /version`.
 pub const API_VERSION: &str = "1";
@@ -47,6 +47,7 @@ const TOKEN_SCHEME: &str = "token";
     sandbox::SandboxLine,
     sandbox::StartSandbox,
     sandbox::StatusBody,
+    shell::Session,
     snapshot::CreateSnapshot,
     snapshot::ResumeSnapshot,
     snapshot::Snapshot,
@@ -191,6 +192,20 @@ fn describe(operation: Operation) -> Description {
             "What the program wrote that a sandbox keeps running",
             None,
             vec![ok(Body::Bytes)],
+        ),
+        Operation::SandboxShell => of(
+            "Attaches to a terminal over a WebSocket",
+            None,
+            vec![Reply {
+                status: "101",
+                what: "upgraded",
+                body: Body::None,
+            }],
+        ),
+        Operation::SandboxSessions => of(
+            "The terminals of a sandbox",
+            None,
+            vec![ok(Body::Many("Session"))],
         ),
         Operation::SandboxCheckpoint => of(
             "Takes a checkpoint of a running sandbox, which goes on",

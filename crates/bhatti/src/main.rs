@@ -16,6 +16,7 @@ mod run;
 mod signals;
 mod style;
 mod table;
+mod terminal;
 mod trace_file;
 mod usage;
 mod values;

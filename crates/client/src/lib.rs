@@ -14,6 +14,7 @@ mod images;
 pub mod logs;
 mod reply;
 mod sandboxes;
+pub mod shell;
 mod snapshots;
 mod templates;
 mod tls;

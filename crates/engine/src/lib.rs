@@ -39,6 +39,7 @@ mod services;
 mod snapshots;
 mod storage;
 pub mod templates;
+pub mod terminals;
 mod tree;
 mod users;
 pub mod view;
