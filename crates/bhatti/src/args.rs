@@ -121,7 +121,7 @@ pub(crate) enum Command {
     Exec(ExecArgs),
     /// Attach this terminal to a shell in a sandbox
     ///
-    /// Ctrl+\\ detaches; the shell goes on, and the next `bhatti shell` comes back to it. It also goes
+    /// Ctrl+\ detaches; the shell goes on, and the next `bhatti shell` comes back to it. It also goes
     /// on if the connection breaks.
     #[command(visible_alias = "sh")]
     Shell(ShellArgs),

@@ -85,6 +85,8 @@ fn furnish(dir: &std::path::Path) -> (Token, SandboxId) {
         used_at: None,
         wake_at: None,
         parent: None,
+        init: bhatti_types::run::Init::default(),
+        run: None,
     };
     let snapshot = SnapshotRow {
         id: SnapshotId::random(),
@@ -108,6 +110,8 @@ fn furnish(dir: &std::path::Path) -> (Token, SandboxId) {
         disk_bytes: 4096,
         created_at: Timestamp::UNIX_EPOCH,
         automatic: false,
+        init: bhatti_types::run::Init::default(),
+        run: None,
     };
     store.user_insert(&user).unwrap();
     store.sandbox_insert(&sandbox, 1).unwrap();
