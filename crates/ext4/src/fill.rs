@@ -13,8 +13,8 @@ use crate::extents::{self, Extent, Run};
 use crate::groups::{self, BLOCK_UNINIT, Group, INODE_UNINIT};
 use crate::inode::{self, FAST_SYMLINK, Kind, ROOT, Record};
 use crate::le::{u16_at, u32_at};
-use crate::superblock::{self, BLOCK, Purpose, Superblock, SuperblockError};
-use crate::tree::{Content, Data, Inode, InodeId, Tree};
+use crate::superblock::{self, BLOCK, Purpose, Sums, Superblock, SuperblockError};
+use crate::tree::{Content, Data, InodeId, Tree};
 use crate::xattr::{self, XattrError};
 
 /// The directory that `mke2fs` makes for what `e2fsck` finds, and its inode.
@@ -84,8 +84,9 @@ pub struct Copy {
 /// What is not written of the files' blocks has to be zeros already, as it is in a new file. If
 /// this fails the file system is not usable.
 pub fn fill(disk: &impl WriteAt, tree: &Tree) -> Result<Vec<Copy>, FillError> {
-    let superblock = Superblock::read(disk, Purpose::Fill).map_err(FillError::Superblock)?;
-    let groups = groups::read(disk, &superblock).map_err(FillError::Disk)?;
+    let superblock =
+        Superblock::read(disk, Purpose::Fill, Sums::Checked).map_err(FillError::Superblock)?;
+    let groups = groups::read(disk, &superblock, Sums::Checked).map_err(FillError::Disk)?;
     let groups = groups.ok_or(FillError::NotNew)?;
     let space = Space::read(disk, &superblock, &groups).map_err(FillError::Disk)?;
     let (seed, signed) = superblock.hash_seed();
