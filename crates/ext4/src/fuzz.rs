@@ -2,12 +2,17 @@
 //!
 //! It promises to end, without a panic, whatever the bytes are.
 
+#![expect(
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "panicking is how a fuzz target speaks"
+)]
+
 use crate::read::{ReadLimits, read};
 use crate::superblock::Sums;
 use crate::tree::{Content, Tree};
 
 /// Reads a disk of any bytes, whatever its checksums. A tree that comes out of it is one.
-#[expect(clippy::panic, reason = "panicking is how a fuzz target speaks")]
 pub fn reader(disk: &[u8]) {
     let limits = ReadLimits {
         files: 10_000,

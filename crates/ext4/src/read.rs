@@ -123,7 +123,7 @@ impl<D: ReadAt + ?Sized> Reader<'_, D> {
             let mut names = Names::new();
             for (name, number) in entries {
                 self.names += 1;
-                self.within("names", self.names, self.limits.names)?;
+                within("names", self.names, self.limits.names)?;
                 let id = if let Some(id) = ids.get(&number) {
                     // A directory has one name, or there would be circles.
                     if tree.names(*id).is_some() {
@@ -138,10 +138,10 @@ impl<D: ReadAt + ?Sized> Reader<'_, D> {
                     }
                     let id = InodeId(tree.inodes.len() as u32);
                     tree.inodes.push(inode);
-                    self.within("files", tree.inodes.len() as u32, self.limits.files)?;
+                    within("files", tree.inodes.len() as u32, self.limits.files)?;
                     ids.insert(number, id);
                     if let Some(entries) = entries {
-                        self.within("directories in each other", depth, self.limits.depth)?;
+                        within("directories in each other", depth, self.limits.depth)?;
                         waiting.push_back((id, entries, depth + 1));
                     }
                     id
@@ -155,13 +155,6 @@ impl<D: ReadAt + ?Sized> Reader<'_, D> {
             }
         }
         Ok(tree)
-    }
-
-    fn within(&self, what: &'static str, count: u32, limit: u32) -> Result<(), ReadError> {
-        if count > limit {
-            return Err(ReadError::TooMuch { what, limit });
-        }
-        Ok(())
     }
 
     /// Where an inode is on the disk.
@@ -221,7 +214,7 @@ impl<D: ReadAt + ?Sized> Reader<'_, D> {
             }
         }
         self.pieces = self.pieces.saturating_add(pieces.len() as u32);
-        self.within("pieces of files", self.pieces, self.limits.pieces)?;
+        within("pieces of files", self.pieces, self.limits.pieces)?;
         Ok(Data { size, pieces })
     }
 
@@ -310,13 +303,20 @@ impl<D: ReadAt + ?Sized> Reader<'_, D> {
                 if name != b"." && name != b".." {
                     entries.push((name.into(), inode));
                     let count = self.names.saturating_add(entries.len() as u32);
-                    self.within("names", count, self.limits.names)?;
+                    within("names", count, self.limits.names)?;
                 }
             }
             rest = &rest[len..];
         }
         Ok(())
     }
+}
+
+fn within(what: &'static str, count: u32, limit: u32) -> Result<(), ReadError> {
+    if count > limit {
+        return Err(ReadError::TooMuch { what, limit });
+    }
+    Ok(())
 }
 
 pub(crate) fn damaged(inode: u32, what: &'static str) -> ReadError {

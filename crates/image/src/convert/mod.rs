@@ -22,3 +22,5 @@ pub mod worker;
 
 #[cfg(test)]
 mod test;
+#[cfg(test)]
+mod umoci_test;
