@@ -166,7 +166,7 @@ impl Pool {
         let connections = kept.entry(key).or_default();
         connections.retain(|kept| kept.since.elapsed() <= KEEP && !kept.sender.is_closed());
         let shared = matches!(sender, Sender::Http2(_));
-        if connections.len() < MAX_IDLE && !(shared && !connections.is_empty()) {
+        if connections.len() < MAX_IDLE && (connections.is_empty() || !shared) {
             connections.push(Kept {
                 sender,
                 since: Instant::now(),

@@ -36,6 +36,9 @@ const MAX_HEAD: usize = 64 * 1024;
 const MAX_STREAMS: u32 = 256;
 /// How often a silent connection of HTTP/2 is tried, and how long it may take to answer.
 const PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(20));
+/// When TCP begins to ask a silent client for a sign of life, how often, and how many times. A client
+/// that is gone looks like one that only has nothing more to say, until its host is asked.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(15), 4);
 /// Pause after a connection could not be taken, for want of file descriptors most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often what is no longer needed is let go.
@@ -114,8 +117,10 @@ impl Proxy {
     }
 
     async fn plain(self, stream: TcpStream, address: SocketAddr, shutdown: CancellationToken) {
-        // Small answers are small because somebody waits for them.
-        let _ = stream.set_nodelay(true);
+        if let Err(error) = prepare(&stream) {
+            tracing::debug!(%error, "a connection ended early");
+            return;
+        }
         self.connection(stream, address, false, shutdown).await;
     }
 
@@ -141,7 +146,9 @@ impl Proxy {
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_LIMIT)
             .max_buf_size(MAX_HEAD)
-            .preserve_header_case(true);
+            .preserve_header_case(true)
+            // A client may have said all it has to say and still read the answer.
+            .half_close(true);
         builder
             .http2()
             .timer(TokioTimer::new())
@@ -229,6 +236,18 @@ impl Proxy {
         }
         enters
     }
+}
+
+fn prepare(stream: &TcpStream) -> std::io::Result<()> {
+    use rustix::net::sockopt;
+
+    let (idle, every, times) = KEEPALIVE;
+    // Small answers are small because somebody waits for them.
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, idle)?;
+    sockopt::set_tcp_keepintvl(stream, every)?;
+    Ok(sockopt::set_tcp_keepcnt(stream, times)?)
 }
 
 /// The one host that a request is for: the address's own part of it goes before the header
