@@ -144,7 +144,9 @@ async fn one_count(bench: &mut Bench, daemon: &Daemon, count: usize) -> anyhow::
                         let ((), trip) = timed(&bench.floor, asked).await?;
                         let (_, read) = timed(&bench.floor, async { text(&answer) }).await?;
                         let program = program(daemon, &bench.floor).await?;
-                        bench.samples.add(&by_cli, Side::Floor, trip + read + program);
+                        bench
+                            .samples
+                            .add(&by_cli, Side::Floor, trip + read + program);
                     }
                 }
             }

@@ -18,7 +18,7 @@ use crate::numbers::Numbers;
 use crate::world::World;
 
 /// Steps of one sequence.
-const STEPS: usize = 12;
+const STEPS: usize = 20;
 
 async fn run(seed: u64) {
     println!("seed {seed}");
