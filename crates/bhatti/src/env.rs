@@ -46,6 +46,9 @@ pub(crate) const NO_COLOR: &str = "NO_COLOR";
 /// The kind of terminal; `dumb` has no colour.
 pub(crate) const TERM: &str = "TERM";
 
+/// Proxies of the programs that download an image's packages.
+pub(crate) const PROXIES: [&str; 6] = bhatti_image::proxies::Proxies::NAMES;
+
 /// A variable and what it is for, for the reference.
 pub(crate) struct Variable {
     /// Its name.
@@ -53,6 +56,8 @@ pub(crate) struct Variable {
     /// What it does.
     pub(crate) help: &'static str,
 }
+
+const PROXY_HELP: &str = "proxy for the packages of `bhatti image build --recipe`";
 
 /// All variables, in the order of the reference.
 pub(crate) const VARIABLES: &[Variable] = &[
@@ -131,6 +136,30 @@ pub(crate) const VARIABLES: &[Variable] = &[
     Variable {
         name: SYSTEM_CONFIG,
         help: "the host's configuration file, in place of `/etc/bhatti/config.yaml`",
+    },
+    Variable {
+        name: PROXIES[0],
+        help: PROXY_HELP,
+    },
+    Variable {
+        name: PROXIES[1],
+        help: PROXY_HELP,
+    },
+    Variable {
+        name: PROXIES[2],
+        help: PROXY_HELP,
+    },
+    Variable {
+        name: PROXIES[3],
+        help: PROXY_HELP,
+    },
+    Variable {
+        name: PROXIES[4],
+        help: PROXY_HELP,
+    },
+    Variable {
+        name: PROXIES[5],
+        help: PROXY_HELP,
     },
     Variable {
         name: HOME,

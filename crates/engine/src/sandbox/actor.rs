@@ -238,6 +238,11 @@ impl Actor {
                 self.publish();
                 let _ = reply.send(result);
             }
+            Message::SaveDisk { to, reply } => {
+                let result = self.save_disk(to).await;
+                self.publish();
+                let _ = reply.send(result);
+            }
             Message::Destroy(reply) => {
                 let result = self.destroy().await;
                 // Without a record it is gone, however an earlier destroy said it ended.
@@ -493,5 +498,7 @@ pub(crate) fn view(row: &SandboxRow) -> SandboxView {
         used_at: row.used_at,
         wake_at: row.wake_at,
         parent: row.parent.clone(),
+        init: row.init,
+        run: row.run.clone(),
     }
 }

@@ -10,6 +10,7 @@ mod idling;
 mod journal;
 pub(crate) mod leases;
 mod rollback;
+mod save_disk;
 mod saved;
 mod steps;
 mod template_steps;

@@ -12,6 +12,7 @@ use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::snapshot::SnapshotStatus;
 use bhatti_store::store::Txn;
 use bhatti_types::id::hex;
+use bhatti_types::run::Init;
 use bhatti_vmm::machine::{Accelerator, Devices, MachineSpec};
 use jiff::Timestamp;
 
@@ -133,10 +134,13 @@ impl Work {
         };
         self.row.accelerator = Some(accelerator.as_str().to_owned());
         // A template has no name: each of its clones gets one.
-        let command_line = match self.place {
+        let mut command_line = match self.place {
             Some(_) => Vec::new(),
             None => vec![format!("bhatti.hostname={}", self.row.name)],
         };
+        if self.row.init == Init::Systemd {
+            command_line.push("bhatti.init=systemd".to_owned());
+        }
         let spec = MachineSpec {
             data_dir: self.ctx.data_dir.clone(),
             sandbox: self.row.id.clone(),
@@ -267,6 +271,7 @@ impl Work {
         };
         match opened {
             Ok(link) => {
+                self.check_init(&link)?;
                 self.link = Some(link);
                 Ok(())
             }
@@ -276,6 +281,21 @@ impl Work {
                 Err(error)
             }
         }
+    }
+
+    /// Whether process 1 is what it is to be.
+    fn check_init(&self, link: &Link) -> Result<(), Error> {
+        let found = &link.agent().init;
+        if self.row.init != Init::Systemd || found == Init::Systemd.as_str() {
+            return Ok(());
+        }
+        Err(Error::Guest {
+            message: format!(
+                "image {} has no systemd to be the machine's init",
+                self.row.image
+            ),
+            exit_code: 1,
+        })
     }
 
     /// Tells the guest who it is (invariant 6): a copy gets its own name, machine id and
@@ -301,6 +321,7 @@ impl Work {
             // been restored a good part of its first milliseconds.
             grow_root: matches!(plan, PlanKind::Create | PlanKind::Boot),
             fresh: copy,
+            service: self.row.run.clone(),
         };
         let told = self.link()?.identity(&identity, CALL_LIMIT).await;
         if told.is_err() {

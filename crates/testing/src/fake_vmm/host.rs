@@ -14,6 +14,7 @@ use bhatti_host::process::ProcessId;
 use bhatti_types::id::{DataDirId, SandboxId};
 use bhatti_vmm::error::VmmError;
 use bhatti_vmm::machine::{Found, Halt, Machine, MachineSpec, Vmm, file};
+use lohar::fake::FakeSystem;
 
 use super::fault::{Act, Call, Faults};
 use super::guest::{Guest, Mapped, Vcpus};
@@ -140,6 +141,13 @@ impl FakeHost {
     /// How many machines were started so far.
     pub fn launches(&self) -> u64 {
         self.inner.launches.load(Ordering::Relaxed)
+    }
+
+    /// What was done to the guest of a sandbox that has a machine.
+    pub fn guest(&self, sandbox: &SandboxId) -> Option<Arc<FakeSystem>> {
+        let processes = self.living();
+        let found = processes.values().find(|it| it.sandbox == *sandbox);
+        found.map(|process| process.guest.system.clone())
     }
 
     /// Ends the machine of a sandbox, as a power-off inside or a kill from outside does. Says
