@@ -52,6 +52,10 @@ const PACKAGES: &[Package] = &[
         purpose: "makes system calls fail, in the tests",
     },
     Package {
+        name: "umoci",
+        purpose: "unpacks images in another way, in the tests",
+    },
+    Package {
         name: "xfsprogs",
         purpose: "makes a file system that shares blocks, where the host has none",
     },

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use bhatti_host::pool::settings::{StorageChoice, StorageSettings};
+pub use bhatti_image::convert::options::Options as ConvertOptions;
+pub use bhatti_image::oci::http::Options as RegistryOptions;
+pub use bhatti_image::proxies::Proxies;
 pub use bhatti_lifecycle::idle::IdlePolicy;
 
 use crate::fault::{Faults, NoFaults};
@@ -31,6 +34,10 @@ pub struct EngineConfig {
     pub wake_limit: Duration,
     /// Where machines' files are kept.
     pub storage: StorageSettings,
+    /// How layers are made disks.
+    pub convert: ConvertOptions,
+    /// How registries are reached.
+    pub registries: RegistryOptions,
     /// Asked before and after each step; tests make it fail or end the process.
     pub faults: Arc<dyn Faults>,
 }
@@ -55,6 +62,8 @@ impl EngineConfig {
                 choice: StorageChoice::Plain,
                 ..StorageSettings::default()
             },
+            convert: ConvertOptions::of_this_program(),
+            registries: RegistryOptions::default(),
             idle: IdlePolicy::default(),
             wake_limit: Duration::from_mins(1),
             faults: Arc::new(NoFaults),

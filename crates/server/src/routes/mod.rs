@@ -3,7 +3,9 @@
 mod exec;
 mod host;
 mod images;
+mod logs;
 mod sandboxes;
+mod shell;
 mod snapshots;
 mod table;
 mod tasks;
