@@ -151,7 +151,7 @@ pub struct SandboxLine {
     /// As in [`Sandbox::thermal`].
     pub thermal: Cow<'static, str>,
     /// Public addresses of its ports.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
 }
 
