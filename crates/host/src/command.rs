@@ -214,7 +214,12 @@ mod test {
     #[tokio::test]
     async fn a_program_reads_what_it_is_given_and_else_nothing() {
         let long = "x".repeat(1 << 20);
-        let read = Command::new("wc").arg("-c").input(long).run().await.unwrap();
+        let read = Command::new("wc")
+            .arg("-c")
+            .input(long)
+            .run()
+            .await
+            .unwrap();
         assert_eq!(read.stdout, b"1048576\n");
         let nothing = Command::new("wc").arg("-c").run().await.unwrap();
         assert_eq!(nothing.stdout, b"0\n");

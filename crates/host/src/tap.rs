@@ -41,8 +41,7 @@ fn set_interface(device: &OwnedFd, name: &str) -> io::Result<()> {
     }
     request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as libc::c_short;
     // SAFETY: the operation reads and writes an `ifreq`, which lives through the call.
-    let result =
-        unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF as _, &raw mut request) };
+    let result = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF as _, &raw mut request) };
     if result < 0 {
         Err(io::Error::last_os_error())
     } else {

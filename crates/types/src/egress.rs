@@ -195,13 +195,19 @@ mod test {
 
     #[test]
     fn ranges_are_sorted_and_what_lies_in_another_goes() {
-        let allowed = AllowedRanges::new(ranges(&["10.1.0.0/16", "9.9.9.9", "10.0.0.0/8"])).unwrap();
+        let allowed =
+            AllowedRanges::new(ranges(&["10.1.0.0/16", "9.9.9.9", "10.0.0.0/8"])).unwrap();
         assert_eq!(allowed.ranges(), ranges(&["9.9.9.9/32", "10.0.0.0/8"]));
     }
 
     #[test]
     fn metadata_and_loopback_cannot_be_opened() {
-        for text in ["169.254.169.254", "127.0.0.0/8", "224.0.0.1", "255.255.255.255"] {
+        for text in [
+            "169.254.169.254",
+            "127.0.0.0/8",
+            "224.0.0.1",
+            "255.255.255.255",
+        ] {
             assert!(AllowedRanges::new(ranges(&[text])).is_err(), "{text}");
         }
         // All of it, which what is never let through is taken out of.
@@ -218,6 +224,9 @@ mod test {
         assert_eq!(text, r#"{"mode":"deny","allow":["10.0.0.0/8"]}"#);
         assert_eq!(serde_json::from_str::<Egress>(&text).unwrap(), policy);
         assert!(serde_json::from_str::<Egress>(r#"{"mode":"most"}"#).is_err());
-        assert_eq!(serde_json::from_str::<Egress>("{}").unwrap(), Egress::default());
+        assert_eq!(
+            serde_json::from_str::<Egress>("{}").unwrap(),
+            Egress::default()
+        );
     }
 }

@@ -28,7 +28,9 @@ pub struct Link {
 /// `prefix` is what the ways out of this data directory begin with.
 pub fn table(name: &str, prefix: &str, links: &[Link]) -> String {
     let never = NEVER.map(|range| range.to_string()).join(", ");
-    let ends = links.iter().map(|link| format!("\"{}\" . {}", link.name, link.pair.inside));
+    let ends = links
+        .iter()
+        .map(|link| format!("\"{}\" . {}", link.name, link.pair.inside));
     let inside = links.iter().map(|link| link.pair.inside.to_string());
     let (ends, inside) = (
         elements(&ends.collect::<Vec<_>>()),

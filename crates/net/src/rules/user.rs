@@ -33,7 +33,10 @@ pub fn base(range: Range, private: &[Cidr]) -> String {
     let mut text = String::new();
     for family in ["bridge", "inet"] {
         // Adding what is there does nothing, and flushing takes the rules and leaves the sets.
-        let _ = writeln!(text, "table {family} {TABLE} {{ }}\nflush table {family} {TABLE}");
+        let _ = writeln!(
+            text,
+            "table {family} {TABLE} {{ }}\nflush table {family} {TABLE}"
+        );
     }
     let _ = write!(
         text,
@@ -159,9 +162,15 @@ mod test {
 
     #[test]
     fn ranges_that_the_administrator_opened_are_in_a_set() {
-        let opened = ["10.1.0.0/16".parse().unwrap(), "10.9.0.0/16".parse().unwrap()];
+        let opened = [
+            "10.1.0.0/16".parse().unwrap(),
+            "10.9.0.0/16".parse().unwrap(),
+        ];
         let text = base(Range::default(), &opened);
-        assert!(text.contains("elements = { 10.1.0.0/16, 10.9.0.0/16 }"), "{text}");
+        assert!(
+            text.contains("elements = { 10.1.0.0/16, 10.9.0.0/16 }"),
+            "{text}"
+        );
     }
 
     #[test]
