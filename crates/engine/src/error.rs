@@ -285,7 +285,8 @@ impl From<CallError> for Error {
                     | RefusedKind::Invalid
                     | RefusedKind::Busy
                     | RefusedKind::Failed
-                    | RefusedKind::Unsupported => 1,
+                    | RefusedKind::Unsupported
+                    | RefusedKind::NotListening => 1,
                 },
             },
             CallError::TimedOut { what, limit } => Self::Timeout {

@@ -1,5 +1,6 @@
 //! What an agent says of itself.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// What the agent said in the handshake.
@@ -28,6 +29,15 @@ pub struct AgentStatus {
     pub streams: u32,
     /// How often it was given an identity.
     pub generation: u64,
+}
+
+/// A TCP socket that is listened on in a guest: the guest's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListeningPort {
+    /// Its port.
+    pub port: u16,
+    /// The address it is bound to; unspecified for all of them.
+    pub address: IpAddr,
 }
 
 /// The next thing in a guest that wants to run by the wall clock.

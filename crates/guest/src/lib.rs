@@ -13,6 +13,7 @@
 //! ```
 
 pub mod agent;
+pub mod connection;
 mod driver;
 mod error;
 pub mod exec;

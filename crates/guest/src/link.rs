@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bhatti_proto::codec::{self, MAX_MESSAGE, MAX_REQUEST, MessageReader, ReadError};
 use bhatti_proto::message::{
-    Clock, Detach, Exec as ExecMessage, Identity as IdentityMessage, NextTimer as NextTimerMessage,
-    Ping, PowerOff, Reply, Request, Status, Stdin, Sync, Variable, reply, request,
+    Clock, Detach, Dial, Exec as ExecMessage, Identity as IdentityMessage,
+    NextTimer as NextTimerMessage, Ping, Ports, PowerOff, Reply, Request, Status, Stdin, Sync,
+    Variable, reply, request,
 };
 use bhatti_proto::mux::{MAX_FRAME_BODY, MAX_STREAMS};
 use bhatti_types::env::Env;
@@ -17,7 +18,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::compat::TokioAsyncReadCompatExt as _;
 
-use crate::agent::{AgentInfo, AgentStatus, NextTimer};
+use crate::agent::{AgentInfo, AgentStatus, ListeningPort, NextTimer};
+use crate::connection::Connection;
 use crate::driver::{self, Driver};
 pub use crate::error::{CallError, LinkError, RefusedKind};
 use crate::exec::{Command, Detached, Exec, ExecInput, ExecOutput};
@@ -28,6 +30,8 @@ use crate::stream::Stream;
 /// How long a guest may take to start a command. Starting one is a fork and an exec, but the
 /// guest may be a slow one that has just come out of a snapshot, with many starting at once.
 const START_LIMIT: Duration = Duration::from_secs(30);
+/// How long a guest may take to connect to one of its ports. It gives up before that itself.
+const DIAL_LIMIT: Duration = Duration::from_secs(30);
 /// How long each attempt of [`Link::connect`] but the last may take when it resyncs. An attempt
 /// has several rounds of hellos in it; see [`handshake`].
 const ATTEMPTS: [Duration; 4] = [
@@ -216,6 +220,41 @@ impl Link {
                 unix_nanos,
                 what: crate::error::printable(&next.what),
             })),
+            other => Err(wrong_answer(other)),
+        }
+    }
+
+    /// Connects to a TCP port of the guest's loopback.
+    ///
+    /// Nothing listening there is a refusal of the kind [`RefusedKind::NotListening`]; an agent that
+    /// is older than the operation refuses it as [`RefusedKind::Unsupported`].
+    pub async fn dial(&self, port: u16) -> Result<Connection, CallError> {
+        let dialled = async {
+            let op = request::Op::Dial(Dial {
+                port: u32::from(port),
+            });
+            let mut replies = MessageReader::new(self.request(op).await?, MAX_MESSAGE);
+            match answer(&self.inner, &mut replies).await? {
+                reply::Op::Done(_) => Ok(Connection::new(replies)),
+                other => Err(wrong_answer(other)),
+            }
+        };
+        within("connect to the port", DIAL_LIMIT, dialled).await
+    }
+
+    /// The TCP sockets that are listened on in the guest, sorted by port.
+    pub async fn ports(&self, limit: Duration) -> Result<Vec<ListeningPort>, CallError> {
+        let op = request::Op::Ports(Ports {});
+        match within("say what listens", limit, self.ask(op)).await? {
+            reply::Op::Ports(found) => {
+                let listening = found.ports.into_iter().filter_map(|found| {
+                    Some(ListeningPort {
+                        port: u16::try_from(found.port).ok()?,
+                        address: found.address.parse().ok()?,
+                    })
+                });
+                Ok(listening.collect())
+            }
             other => Err(wrong_answer(other)),
         }
     }

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use bhatti_host::files;
-use bhatti_types::env::Env;
 use bhatti_types::id::ImageId;
 use bhatti_types::invalid::Invalid;
 use bhatti_types::name::ImageName;
@@ -19,14 +18,17 @@ use bhatti_types::size::DiskMb;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use crate::image_config::ImageConfig;
+
 /// Name of the file with the root file system.
 pub const DISK: &str = "disk.raw";
 /// Name of the manifest's file.
 pub const MANIFEST: &str = "image.json";
 /// Version of the manifest's format.
 pub const FORMAT: u32 = 1;
-/// Largest manifest read, in bytes. Environments of images can be long.
-const MAX_MANIFEST: u64 = 1 << 20;
+/// Largest manifest read, in bytes. Labels and environments of images can be long: a config of a
+/// registry may have 2 MiB (`oci::limits`), and takes more room when it is laid out.
+const MAX_MANIFEST: u64 = 8 << 20;
 
 /// Where an image came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,21 +69,6 @@ impl From<ImageSource> for String {
     fn from(source: ImageSource) -> Self {
         source.to_string()
     }
-}
-
-/// How commands run in machines of an image, if nothing else is asked for.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ImageConfig {
-    /// The user; root if there is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    /// Environment variables.
-    #[serde(default)]
-    pub env: Env,
-    /// The directory; the user's home if there is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workdir: Option<String>,
 }
 
 /// What an image says about itself (`image.json`).
@@ -230,9 +217,13 @@ pub(crate) mod test {
 
     #[test]
     fn the_manifest_is_read_and_written_as_the_contract_has_it() {
-        let golden = include_str!("../../../contracts/image-v1.json");
-        let manifest: ImageManifest = serde_json::from_str(golden).unwrap();
-        assert_eq!(String::from_utf8(manifest.to_text()).unwrap(), golden);
+        for golden in [
+            include_str!("../../../contracts/image-v1.json"),
+            include_str!("../../../contracts/image-v1-service.json"),
+        ] {
+            let manifest: ImageManifest = serde_json::from_str(golden).unwrap();
+            assert_eq!(String::from_utf8(manifest.to_text()).unwrap(), golden);
+        }
     }
 
     #[test]

@@ -11,16 +11,19 @@
 //! ```text
 //! port ── session::serve ── yamux ──┬── operation ── exec ── reaper
 //!                                   ├── operation ── system (identity, sync, power off, timers)
+//!                                   ├── operation ── dial (a service in the guest)
 //!                                   └── …
 //! ```
 
 pub mod agent;
 mod buffered;
+mod dial;
 mod exec;
 pub mod fake;
 pub mod init;
 mod operation;
 pub mod port;
+mod ports;
 mod probe;
 pub mod reaper;
 pub mod run;

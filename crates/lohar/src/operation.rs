@@ -14,11 +14,13 @@ use tokio::time::{Instant, timeout};
 use yamux::Stream;
 
 use crate::agent::Agent;
+use crate::dial;
 use crate::exec::attached::{self, Attached, Outputs};
 use crate::exec::child::{self, FileMode, Output};
 use crate::exec::refusal::Refusal;
 use crate::exec::registry::MAX_ATTACHED;
 use crate::exec::{detached, plan, stdin};
+use crate::ports;
 use crate::probe::Probe;
 
 /// How long a stream may be open without having said what it is for.
@@ -70,6 +72,8 @@ async fn serve(agent: Agent, stream: Stream, probe: Probe) {
             .await;
         }
         Some(request::Op::NextTimer(_)) => answer(stream, next_timer(&agent).await).await,
+        Some(request::Op::Dial(to)) => dial::carry(to.port, stream, &rest).await,
+        Some(request::Op::Ports(_)) => answer(stream, ports().await).await,
         None => {
             let text = "the guest's agent does not know this operation";
             answer(stream, Reply::refused(RefusalKind::Unsupported, text)).await;
@@ -103,6 +107,17 @@ async fn sync(agent: &Agent) -> Reply {
     match tokio::task::spawn_blocking(move || system.sync()).await {
         Ok(()) => Reply::done(),
         Err(error) => Reply::refused(RefusalKind::Failed, format!("failed to sync: {error}")),
+    }
+}
+
+async fn ports() -> Reply {
+    let found = tokio::task::spawn_blocking(|| ports::listening(Path::new("/proc/net")));
+    match found.await.map_err(std::io::Error::other).flatten() {
+        Ok(found) => Reply::new(reply::Op::Ports(found)),
+        Err(error) => {
+            let text = format!("failed to look for ports: {error}");
+            Reply::refused(RefusalKind::Failed, text)
+        }
     }
 }
 

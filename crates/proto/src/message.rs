@@ -11,6 +11,8 @@
 //! | `stdin` | none; raw bytes from the daemon, whose end is the end of the input |
 //! | `status` | `status` |
 //! | `next_timer` | `next_timer` or `refused` |
+//! | `dial` | `refused`, or `done` and then the connection's raw bytes both ways |
+//! | `ports` | `ports` or `refused` |
 //! | `identity`, `sync`, `power_off`, `ping` | `done` or `refused` |
 //!
 //! The daemon resetting the stream of a running exec means that nobody wants it any more, and
@@ -36,7 +38,7 @@ pub struct AgentHello {
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Request {
     /// What is asked for. Missing if the agent is older than the operation.
-    #[prost(oneof = "request::Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "request::Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 25, 26")]
     pub op: Option<request::Op>,
 }
 
@@ -72,6 +74,12 @@ pub mod request {
         /// Say when something in the guest next wants to run.
         #[prost(message, tag = "9")]
         NextTimer(super::NextTimer),
+        /// Connect to a service in the guest.
+        #[prost(message, tag = "25")]
+        Dial(super::Dial),
+        /// Say what listens.
+        #[prost(message, tag = "26")]
+        Ports(super::Ports),
     }
 }
 
@@ -189,6 +197,19 @@ pub struct Status {}
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct NextTimer {}
 
+/// Connects to a TCP port of the guest's loopback. After [`Done`] the stream carries the
+/// connection's bytes both ways, each way with an end of its own.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Dial {
+    /// The port, 1 to 65535.
+    #[prost(uint32, tag = "1")]
+    pub port: u32,
+}
+
+/// Asks which TCP ports are listened on.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Ports {}
+
 /// Further messages of the daemon on the stream of an exec.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct Control {
@@ -212,7 +233,7 @@ pub mod control {
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Reply {
     /// What it says. Missing if the daemon is older than the agent.
-    #[prost(oneof = "reply::Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "reply::Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 26")]
     pub op: Option<reply::Op>,
 }
 
@@ -250,6 +271,9 @@ pub mod reply {
         /// When something next wants to run.
         #[prost(message, tag = "9")]
         NextTimer(super::NextTimerReply),
+        /// What listens.
+        #[prost(message, tag = "26")]
+        Ports(super::PortsReply),
     }
 }
 
@@ -290,6 +314,8 @@ pub enum RefusalKind {
     Busy = 7,
     /// The agent does not know the operation.
     Unsupported = 8,
+    /// Nothing listens there.
+    NotListening = 9,
 }
 
 /// A command runs.
@@ -357,6 +383,25 @@ pub struct NextTimerReply {
     /// What it is, in a few words, such as `cron root: 5 4 * * *`.
     #[prost(string, tag = "2")]
     pub what: String,
+}
+
+/// What listens in the guest.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct PortsReply {
+    /// Its TCP sockets, sorted by port; at most 1024.
+    #[prost(message, repeated, tag = "1")]
+    pub ports: Vec<ListeningPort>,
+}
+
+/// A listening TCP socket.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ListeningPort {
+    /// Its port.
+    #[prost(uint32, tag = "1")]
+    pub port: u32,
+    /// The address it is bound to, as text: `0.0.0.0`, `127.0.0.1`, `::`.
+    #[prost(string, tag = "2")]
+    pub address: String,
 }
 
 impl Request {

@@ -7,9 +7,9 @@ use std::fmt::Write as _;
 
 use bhatti_proto::hello::{Greeting, Kind, Nonce};
 use bhatti_proto::message::{
-    AgentHello, Clock, Control, Detach, Detached, Exec, Exited, Identity, NextTimer,
-    NextTimerReply, Ping, PowerOff, RefusalKind, Reply, Request, Started, Status, StatusReply,
-    Stdin, Sync, Variable, control, reply, request,
+    AgentHello, Clock, Control, Detach, Detached, Dial, Exec, Exited, Identity, ListeningPort,
+    NextTimer, NextTimerReply, Ping, Ports, PortsReply, PowerOff, RefusalKind, Reply, Request,
+    Started, Status, StatusReply, Stdin, Sync, Variable, control, reply, request,
 };
 use bhatti_proto::version::PROTOCOL;
 use bytes::Bytes;
@@ -133,6 +133,11 @@ fn current() -> String {
             request(request::Op::NextTimer(NextTimer {})),
         ),
         (
+            "request.dial",
+            request(request::Op::Dial(Dial { port: 8080 })),
+        ),
+        ("request.ports", request(request::Op::Ports(Ports {}))),
+        (
             "control.signal",
             hex(&control.encode_length_delimited_to_vec()),
         ),
@@ -196,6 +201,15 @@ fn current() -> String {
         (
             "reply.next_timer.none",
             reply(reply::Op::NextTimer(NextTimerReply::default())),
+        ),
+        (
+            "reply.ports",
+            reply(reply::Op::Ports(PortsReply {
+                ports: vec![ListeningPort {
+                    port: 8080,
+                    address: "127.0.0.1".into(),
+                }],
+            })),
         ),
     ];
     let mut text = String::from(

@@ -8,6 +8,7 @@
 
 mod broken;
 mod calls;
+mod dial;
 mod exec;
 mod fixture;
 mod kill;
