@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bhatti_proto::codec::{self, MAX_MESSAGE, MAX_REQUEST, MessageReader, ReadError};
 use bhatti_proto::message::{
-    Clock, Detach, Dial, Exec as ExecMessage, Identity as IdentityMessage,
+    Card, Clock, Detach, Dial, Exec as ExecMessage, Identity as IdentityMessage,
     NextTimer as NextTimerMessage, Ping, Ports, PowerOff, Reply, Request, Status, Stdin, Sync,
     Variable, reply, request,
 };
@@ -170,6 +170,14 @@ impl Link {
             cwd: identity.cwd.clone(),
             grow_root: identity.grow_root,
             fresh: identity.fresh,
+            card: identity.card.as_ref().map(|card| Card {
+                mac: Bytes::copy_from_slice(&card.mac.octets()),
+                address: card.address.to_bits(),
+                prefix: card.prefix.into(),
+                gateway: card.gateway.to_bits(),
+                mtu: card.mtu,
+                dns: vec![card.dns.to_bits()],
+            }),
         };
         self.done("take its identity", request::Op::Identity(message), limit)
             .await

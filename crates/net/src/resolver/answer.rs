@@ -138,6 +138,7 @@ mod test {
     use bhatti_types::egress::EgressMode;
     use bhatti_types::id::UserId;
     use hickory_proto::op::{Message, Query, ResponseCode};
+    use hickory_proto::rr::rdata::A;
     use hickory_proto::rr::{Name, RData, RecordType};
 
     use super::{Answer, Asker, answer};
@@ -192,7 +193,7 @@ mod test {
     fn a_machines_name_is_its_address_and_the_other_way_round() {
         let (code, data) = told(ask(2, "MY.app.SB.", RecordType::A));
         assert_eq!(code, ResponseCode::NoError);
-        assert_eq!(data, [RData::A([10, 83, 0, 3].into())]);
+        assert_eq!(data, [RData::A(A::new(10, 83, 0, 3))]);
         let (_, data) = told(ask(3, "2.0.83.10.in-addr.arpa.", RecordType::PTR));
         assert_eq!(data[0].to_string(), "db.sb.");
     }
