@@ -29,8 +29,11 @@ enum Task {
         #[arg(long)]
         refresh: bool,
     },
-    /// Build the image `base`.
+    /// Build an image of a recipe in `images/`.
     BaseImage {
+        /// The recipe.
+        #[arg(long, value_name = "NAME", default_value = "base")]
+        recipe: String,
         /// Install the image into this data directory.
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
@@ -93,9 +96,11 @@ async fn perform(task: Task) -> anyhow::Result<()> {
                 .await
                 .map(drop)
         }
-        Task::BaseImage { data_dir } => base_image::build(&environment, data_dir.as_deref())
-            .await
-            .map(drop),
+        Task::BaseImage { recipe, data_dir } => {
+            base_image::build_recipe(&environment, &recipe, data_dir.as_deref())
+                .await
+                .map(drop)
+        }
         Task::Pool { release } => {
             let wanted = if release {
                 pool::Wanted::Released

@@ -1,4 +1,4 @@
-//! Builds the image `base`.
+//! Builds the image `base`, and others of a recipe.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -11,14 +11,24 @@ use bhatti_image::recipe_build::{self, BuiltImage, Privilege};
 use crate::environment::Environment;
 use crate::run;
 
-/// Builds the image into the cache, and installs it into a data directory if one is given. Gives
-/// its directory in the cache.
+/// Builds the image `base` as [`build_recipe`] does.
 pub(crate) async fn build(
     environment: &Environment,
     data_dir: Option<&Path>,
 ) -> anyhow::Result<PathBuf> {
-    let began = run::step("image `base`");
-    let recipe = Recipe::read(&environment.root.join("images/base/recipe.yaml"))?;
+    build_recipe(environment, "base", data_dir).await
+}
+
+/// Builds the image of a recipe into the cache, and installs it into a data directory if one is
+/// given. Gives its directory in the cache.
+pub(crate) async fn build_recipe(
+    environment: &Environment,
+    name: &str,
+    data_dir: Option<&Path>,
+) -> anyhow::Result<PathBuf> {
+    let began = run::step(&format!("image `{name}`"));
+    let recipe = environment.root.join(format!("images/{name}/recipe.yaml"));
+    let recipe = Recipe::read(&recipe)?;
     let cache = environment.cache.join("images");
     let privilege = Privilege::of_this_process();
     run::say(&format!(
@@ -35,7 +45,7 @@ pub(crate) async fn build(
     let size = built.image().size_mb;
     run::done(
         began,
-        &format!("base {what}: {size} MB, of which {used} MB are used"),
+        &format!("{name} {what}: {size} MB, of which {used} MB are used"),
     );
     // Several recipes may have their image in the cache; tests take the newest.
     fs_err::File::open(built.dir())?.set_modified(SystemTime::now())?;

@@ -21,6 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "bhatti-image",
         &["bhatti-ext4", "bhatti-host", "bhatti-types"],
     ),
+    ("bhatti-net", &["bhatti-host", "bhatti-types"]),
     ("bhatti-vmm", &["bhatti-host", "bhatti-types"]),
     (
         "bhatti-engine",
@@ -29,6 +30,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "bhatti-host",
             "bhatti-image",
             "bhatti-lifecycle",
+            "bhatti-net",
             "bhatti-store",
             "bhatti-types",
             "bhatti-vmm",
@@ -44,12 +46,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "bhatti-types",
         ],
     ),
+    // It makes images of packages itself: the daemon runs no package manager.
     (
         "bhatti",
         &[
             "bhatti-api",
             "bhatti-client",
             "bhatti-engine",
+            "bhatti-image",
             "bhatti-server",
             "bhatti-types",
         ],

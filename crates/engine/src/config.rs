@@ -6,6 +6,8 @@ use std::time::Duration;
 
 pub use bhatti_host::pool::settings::{StorageChoice, StorageSettings};
 pub use bhatti_lifecycle::idle::IdlePolicy;
+pub use bhatti_net::range::Range as NetworkRange;
+pub use bhatti_net::settings::{NetworkChoice, NetworkSettings};
 
 use crate::fault::{Faults, NoFaults};
 
@@ -22,12 +24,17 @@ pub struct EngineConfig {
     pub max_templates: usize,
     /// Most started clones in stock for each template; with 0, there are none.
     pub pool: usize,
+    /// What machines that are awake may have together, in bytes, if that is less than what the host
+    /// has for them.
+    pub memory_limit: Option<u64>,
     /// What holds for idle sandboxes of which nothing else is set.
     pub idle: IdlePolicy,
     /// How long a request waits for a sandbox to wake; longer and it is told to ask again.
     pub wake_limit: Duration,
     /// Where machines' files are kept.
     pub storage: StorageSettings,
+    /// Networks of machines.
+    pub network: NetworkSettings,
     /// Asked before and after each step; tests make it fail or end the process.
     pub faults: Arc<dyn Faults>,
 }
@@ -39,7 +46,8 @@ pub const DEFAULT_POOL: usize = 2;
 
 impl EngineConfig {
     /// The defaults over a data directory, which is used as it is: only who asks for a pool gets
-    /// one, for it stays mounted when the engine is gone. There is no stock of started clones.
+    /// one, for it stays mounted when the engine is gone. There is no stock of started clones,
+    /// and no network.
     pub fn new(data_dir: PathBuf) -> Self {
         Self {
             data_dir,
@@ -47,9 +55,14 @@ impl EngineConfig {
             accelerator: AcceleratorChoice::Auto,
             max_templates: DEFAULT_MAX_TEMPLATES,
             pool: 0,
+            memory_limit: None,
             storage: StorageSettings {
                 choice: StorageChoice::Plain,
                 ..StorageSettings::default()
+            },
+            network: NetworkSettings {
+                choice: NetworkChoice::Off,
+                ..NetworkSettings::default()
             },
             idle: IdlePolicy::default(),
             wake_limit: Duration::from_mins(1),

@@ -21,8 +21,11 @@ use crate::accelerator::Accelerators;
 use crate::admission::Admission;
 use crate::error::Error;
 use crate::fault::Faults;
+use crate::images::lookup::ImageLocks;
 use crate::layout::Layout;
+use crate::network::Network;
 use crate::policies::Policies;
+use crate::tasks::registry::Tasks;
 use crate::templates::registry::Templates;
 use crate::templates::stock::Stock;
 
@@ -35,6 +38,10 @@ pub(crate) struct Context {
     pub(crate) vmm: Arc<dyn Vmm>,
     pub(crate) kits: KitStore,
     pub(crate) images: Catalog,
+    /// Who uses which image.
+    pub(crate) image_locks: ImageLocks,
+    /// Work that takes longer than a request.
+    pub(crate) long: Tasks,
     /// Takes in images from outside, where machines are kept on another file system.
     pub(crate) intake: Option<Arc<Intake>>,
     pub(crate) accelerators: Accelerators,
@@ -43,6 +50,7 @@ pub(crate) struct Context {
     pub(crate) stock: Stock,
     pub(crate) admission: Admission,
     pub(crate) policies: Policies,
+    pub(crate) network: Network,
     /// The host's boot.
     pub(crate) boot: String,
     /// The host is going down: nothing is started any more.
@@ -73,6 +81,7 @@ impl Context {
         (max_templates, pool): (usize, usize),
         admission: Admission,
         policies: Policies,
+        network: Network,
         boot: String,
     ) -> Self {
         let intake = layout
@@ -86,6 +95,8 @@ impl Context {
             vmm,
             kits,
             images,
+            image_locks: ImageLocks::default(),
+            long: Tasks::default(),
             intake,
             accelerators,
             faults,
@@ -93,6 +104,7 @@ impl Context {
             stock: Stock::new(pool),
             admission,
             policies,
+            network,
             boot,
             going_down: AtomicBool::new(false),
             closing: CancellationToken::new(),

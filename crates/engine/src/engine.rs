@@ -10,10 +10,11 @@ use bhatti_image::kit::KitStore;
 use bhatti_lifecycle::limits::SandboxLimits;
 use bhatti_lifecycle::plan::PlanKind;
 use bhatti_lifecycle::state::State;
+use bhatti_net::networks::Names;
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::store::Store;
 use bhatti_store::user::{LOCAL_NAME, UserRow, local_id};
-use bhatti_types::name::{ImageName, SandboxName, UserName};
+use bhatti_types::name::{SandboxName, UserName};
 use bhatti_types::secret::Token;
 use bhatti_vmm::machine::Vmm;
 use bhatti_vmm::qemu::launcher::Qemu;
@@ -26,13 +27,14 @@ use crate::config::EngineConfig;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::layout::Layout;
+use crate::network::Network;
 use crate::policies::Policies;
-use crate::request::{Caller, IdleEdit, NewSandbox, NewUser, Role};
+use crate::request::{Caller, NewSandbox, NewUser, Role, UserEdit};
 use crate::sandbox::actor::Actor;
 use crate::sandbox::directory::Directory;
 use crate::sandbox::handle::Handle;
 use crate::sandbox::work::{Material, Work};
-use crate::view::{Created, HostView, ImageView, SandboxView, UserView};
+use crate::view::{Created, HostView, SandboxView, UserView};
 use crate::{naming, recovery, storage};
 
 /// How often a made-up name is tried before giving up.
@@ -78,8 +80,10 @@ impl Engine {
         let images = Catalog::open(layout.images())?;
         let accelerators = Accelerators::new(config.accelerator);
         let directory = Arc::new(Directory::default());
-        let admission = Admission::new(Box::new(ThisHost), &directory);
+        let admission = Admission::new(Box::new(ThisHost), config.memory_limit, &directory);
         let boot = facts::boot_id().map_err(Error::internal)?;
+        let names: Arc<dyn Names> = directory.clone();
+        let network = Network::open(config.network, &data_dir, names).await?;
         let ctx = Arc::new(Context::new(
             layout,
             storage,
@@ -93,9 +97,11 @@ impl Engine {
             (config.max_templates, config.pool),
             admission,
             Policies::new(config.idle),
+            network,
             boot,
         ));
         ctx.load_policies().await?;
+        ctx.sweep_images().await?;
         ctx.take_images().await?;
         recovery::recover(&ctx, &directory).await?;
         // No process works in their directories any more.
@@ -110,6 +116,7 @@ impl Engine {
         engine.ctx.keep_stock();
         engine.watch_memory();
         engine.watch_storage();
+        engine.watch_networks();
         engine.wake_kept_hot();
         Ok(engine)
     }
@@ -150,6 +157,16 @@ impl Engine {
         });
     }
 
+    /// Takes away networks that nobody uses, until the engine is closed.
+    fn watch_networks(&self) {
+        let ctx = self.ctx.clone();
+        self.ctx.tasks.spawn(async move {
+            ctx.closing
+                .run_until_cancelled(crate::network::watch(&ctx))
+                .await;
+        });
+    }
+
     /// Wakes what is to be kept hot and sleeps, because the host was restarted.
     fn wake_kept_hot(&self) {
         for handle in self.directory.all() {
@@ -175,6 +192,7 @@ impl Engine {
         self.directory.close();
         self.ctx.tasks.close();
         self.ctx.tasks.wait().await;
+        self.ctx.network.shut().await;
     }
 
     /// The built-in user of the unix socket.
@@ -206,6 +224,7 @@ impl Engine {
                 .known()
                 .map(|found| found.as_str().to_owned()),
             storage: self.ctx.storage_view()?,
+            network: self.ctx.network.view(),
         })
     }
 
@@ -316,16 +335,6 @@ impl Engine {
         Err(Error::internal("no free name was found"))
     }
 
-    /// Images the caller may use.
-    pub async fn image_list(&self, _caller: &Caller) -> Result<Vec<ImageView>, Error> {
-        self.ctx.image_list().await
-    }
-
-    /// One image.
-    pub async fn image_get(&self, _caller: &Caller, name: &ImageName) -> Result<ImageView, Error> {
-        self.ctx.image_get(name).await
-    }
-
     /// Makes a user and its token.
     pub async fn user_create(&self, new: NewUser) -> Result<(UserView, Token), Error> {
         self.ctx.user_create(new).await
@@ -341,9 +350,9 @@ impl Engine {
         self.ctx.user_get(name).await
     }
 
-    /// Changes what a user's sandboxes do when idle, at once.
-    pub async fn user_edit(&self, name: &UserName, idle: IdleEdit) -> Result<UserView, Error> {
-        self.ctx.user_edit(name, idle).await
+    /// Changes what a user's sandboxes do when idle, and its limits, at once.
+    pub async fn user_edit(&self, name: &UserName, edit: UserEdit) -> Result<UserView, Error> {
+        self.ctx.user_edit(name, edit).await
     }
 
     /// Deletes a user that has nothing left.

@@ -20,4 +20,5 @@ pub mod exec;
 mod handshake;
 pub mod identity;
 pub mod link;
+pub mod service;
 mod stream;

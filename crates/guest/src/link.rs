@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bhatti_proto::codec::{self, MAX_MESSAGE, MAX_REQUEST, MessageReader, ReadError};
 use bhatti_proto::message::{
-    Card, Clock, Detach, Dial, Exec as ExecMessage, Identity as IdentityMessage,
+    Card, Clock, Detach, Dial, Exec as ExecMessage, Freeze, Identity as IdentityMessage,
     NextTimer as NextTimerMessage, Ping, Ports, PowerOff, Reply, Request, Status, Stdin, Sync,
-    Variable, reply, request,
+    Thaw, Variable, reply, request,
 };
 use bhatti_proto::mux::{MAX_FRAME_BODY, MAX_STREAMS};
 use bhatti_types::env::Env;
@@ -170,6 +170,7 @@ impl Link {
             cwd: identity.cwd.clone(),
             grow_root: identity.grow_root,
             fresh: identity.fresh,
+            service: identity.service.as_ref().map(crate::service::message),
             card: identity.card.as_ref().map(|card| Card {
                 mac: Bytes::copy_from_slice(&card.mac.octets()),
                 address: card.address.to_bits(),
@@ -192,6 +193,22 @@ impl Link {
     /// Flushes the guest's file systems to their disks.
     pub async fn sync(&self, limit: Duration) -> Result<(), CallError> {
         self.done("flush its disks", request::Op::Sync(Sync {}), limit)
+            .await
+    }
+
+    /// Writes the guest's root file system out and holds all writes to it, until [`Link::thaw`] or
+    /// until `thaws_after` is over: nobody may ever come to thaw it.
+    pub async fn freeze(&self, thaws_after: Duration, limit: Duration) -> Result<(), CallError> {
+        let op = request::Op::Freeze(Freeze {
+            limit_ms: u64::try_from(thaws_after.as_millis()).unwrap_or(u64::MAX),
+        });
+        self.done("freeze its disk", op, limit).await
+    }
+
+    /// Lets writes to the guest's root file system go on. An error means that they may have gone
+    /// on before: what was copied since the freeze is then not of one instant.
+    pub async fn thaw(&self, limit: Duration) -> Result<(), CallError> {
+        self.done("thaw its disk", request::Op::Thaw(Thaw {}), limit)
             .await
     }
 
@@ -335,13 +352,13 @@ impl Link {
     }
 
     /// A request and its first answer.
-    async fn ask(&self, op: request::Op) -> Result<reply::Op, CallError> {
+    pub(crate) async fn ask(&self, op: request::Op) -> Result<reply::Op, CallError> {
         let stream = self.request(op).await?;
         answer(&self.inner, &mut MessageReader::new(stream, MAX_MESSAGE)).await
     }
 
     /// Opens a stream with a request on it.
-    async fn request(&self, op: request::Op) -> Result<Stream, CallError> {
+    pub(crate) async fn request(&self, op: request::Op) -> Result<Stream, CallError> {
         let wire = codec::encode(&Request::new(op), MAX_REQUEST)
             .map_err(|_| CallError::TooLarge { what: "request" })?;
         let mut stream = Inner::open(&self.inner).await?;
@@ -444,7 +461,7 @@ pub(crate) fn wrong_answer(op: reply::Op) -> CallError {
     }
 }
 
-async fn within<T>(
+pub(crate) async fn within<T>(
     what: &'static str,
     limit: Duration,
     call: impl Future<Output = Result<T, CallError>>,

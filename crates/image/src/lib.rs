@@ -9,7 +9,9 @@
 //! | say what an image is | [`image`] |
 //! | say how commands run in machines of an image | [`image_config`] |
 //! | describe an image that is made from packages | [`recipe`] |
-//! | make that image | [`recipe_build`] |
+//! | find a recipe that bhatti ships | [`recipes`] |
+//! | make the image of a recipe | [`recipe_build`] |
+//! | make it right in a data directory | [`recipe_install`] |
 //! | read the layers of container images | [`layer`] |
 //!
 //! Kits and images are immutable once they are in place: a new one is built beside the old and
@@ -26,3 +28,6 @@ mod place;
 pub mod proxies;
 pub mod recipe;
 pub mod recipe_build;
+mod recipe_file;
+pub mod recipe_install;
+pub mod recipes;

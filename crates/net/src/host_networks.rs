@@ -21,7 +21,7 @@ use crate::namespace::Namespace;
 use crate::netlink::{Netlink, Settings};
 use crate::networks::{Card, Names, NetInventory, Networks, Running, Seat};
 use crate::nft;
-use crate::resolver::server::Resolver;
+use crate::resolver::server::{Modes, Resolver};
 use crate::resolver::upstream::Upstreams;
 use crate::rules::user;
 use crate::settings::NetworkSettings;
@@ -67,6 +67,8 @@ struct User {
     made: Option<Made>,
     /// The machines that are let in.
     open: BTreeMap<Ipv4Addr, Egress>,
+    /// The same, for the resolver.
+    modes: Modes,
 }
 
 struct Made {
@@ -154,6 +156,7 @@ impl HostNetworks {
             user: user.clone(),
             range: self.settings.range,
             names: self.names.clone(),
+            modes: state.modes.clone(),
             upstreams: self.upstreams.clone(),
             stop: made.resolver.clone(),
             tasks: made.tasks.clone(),
@@ -170,6 +173,7 @@ impl HostNetworks {
             made.shut().await;
         }
         state.open.clear();
+        state.modes.set(&state.open);
         user_network::remove(&self.wanted(user)).await
     }
 
@@ -263,6 +267,7 @@ impl Networks for HostNetworks {
             let state = self.user(&user);
             let mut state = state.lock().await;
             state.open = machines;
+            state.modes.set(&state.open);
             if !state.open.is_empty() {
                 self.ensure(&user, &mut state).await?;
             }
@@ -308,9 +313,13 @@ impl Networks for HostNetworks {
         let namespace = self.ensure(&seat.user, &mut state).await?;
         let mut open = state.open.clone();
         open.insert(seat.address, egress.clone());
-        Self::let_in(&seat.user, &open, Some(seat.address), &namespace).await?;
-        state.open = open;
-        Ok(())
+        state.modes.set(&open);
+        let let_in = Self::let_in(&seat.user, &open, Some(seat.address), &namespace).await;
+        match let_in {
+            Ok(()) => state.open = open,
+            Err(_) => state.modes.set(&state.open),
+        }
+        let_in
     }
 
     async fn close(&self, seat: &Seat) -> Result<(), NetError> {
@@ -335,8 +344,22 @@ impl Networks for HostNetworks {
         let mut state = state.lock().await;
         if is_unused() {
             self.remove(user, &mut state).await?;
+            // Whoever waits for it makes it anew: the lock's own name for it stays until the next
+            // look finds that nobody has it.
+            let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+            let alone = users
+                .get(user)
+                .is_some_and(|state| Arc::strong_count(state) == 2);
+            if alone {
+                users.remove(user);
+            }
         }
         Ok(())
+    }
+
+    fn users(&self) -> Vec<UserId> {
+        let users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        users.keys().cloned().collect()
     }
 
     async fn inventory(&self) -> Result<NetInventory, NetError> {

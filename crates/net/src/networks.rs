@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 
 use async_trait::async_trait;
-use bhatti_types::egress::{Egress, EgressMode};
+use bhatti_types::egress::Egress;
 use bhatti_types::id::{SandboxId, UserId};
 use bhatti_types::mac::Mac;
 use bhatti_types::name::SandboxName;
@@ -79,6 +79,9 @@ pub trait Networks: Send + Sync {
         is_unused: Box<dyn FnOnce() -> bool + Send>,
     ) -> Result<(), NetError>;
 
+    /// The users that may have a network.
+    fn users(&self) -> Vec<UserId>;
+
     /// What is there of this data directory's, for tests and diagnosis.
     async fn inventory(&self) -> Result<NetInventory, NetError>;
 
@@ -97,21 +100,12 @@ pub struct NetInventory {
     pub rules: bool,
 }
 
-/// A machine that the resolver knows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known {
-    /// Its name.
-    pub name: SandboxName,
-    /// What it may reach.
-    pub mode: EgressMode,
-}
-
 /// Who is called what, now.
 pub trait Names: Send + Sync {
     /// The address of the user's machine of that name, without regard to case unless there is one
     /// of exactly that name.
     fn address_of(&self, user: &UserId, name: &str) -> Option<Ipv4Addr>;
 
-    /// The user's machine of that address.
-    fn machine_at(&self, user: &UserId, address: Ipv4Addr) -> Option<Known>;
+    /// The name of the user's machine of that address.
+    fn name_at(&self, user: &UserId, address: Ipv4Addr) -> Option<SandboxName>;
 }

@@ -10,10 +10,14 @@ use bhatti_lifecycle::plan::{PlanKind, Step};
 use bhatti_lifecycle::state::State;
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::snapshot::SnapshotStatus;
+use bhatti_store::store::Txn;
 use bhatti_types::id::hex;
+use bhatti_types::run::Init;
 use bhatti_vmm::machine::{Accelerator, Devices, MachineSpec};
 use jiff::Timestamp;
 
+use super::halted::stands_still;
+use super::journal::Durability;
 use super::work::{MachineRecord, Material, Work};
 use crate::clock;
 use crate::error::Error;
@@ -49,7 +53,7 @@ impl Work {
             Step::LinkSavedMemory => self.link_saved_memory().await,
             Step::LinkColdMemory => self.link_cold_memory().await,
             Step::LinkTemplateMemory => self.link_template_memory().await,
-            Step::Launch => self.launch(None).await,
+            Step::Launch => self.launch(plan, None).await,
             Step::LaunchSaved => {
                 let own = || self.row.accelerator.clone();
                 let (dir, accelerator) = match &self.material {
@@ -59,7 +63,7 @@ impl Work {
                 };
                 // What was saved under one accelerator goes on under the same.
                 self.row.accelerator = accelerator;
-                let launched = self.launch(Some(dir.join(file::STATE))).await;
+                let launched = self.launch(plan, Some(dir.join(file::STATE))).await;
                 self.note_broken(&launched);
                 launched
             }
@@ -102,16 +106,24 @@ impl Work {
             Step::CommitSnapshot => self.commit_snapshot().await,
             Step::Forget => {
                 let id = self.row.id.clone();
-                self.ctx.db(move |store| store.sandbox_forget(&id)).await
+                let forget = move |txn: &Txn<'_>| txn.sandbox_delete(&id);
+                // It is recorded as half made or half gone: the next start would delete what comes
+                // back.
+                self.change(Durability::Relaxed, forget).await
             }
             Step::ForgetSnapshot => {
                 let id = self.snapshot()?.id.clone();
-                self.ctx.db(move |store| store.snapshot_delete(&id)).await
+                let forget = move |txn: &Txn<'_>| txn.snapshot_delete(&id);
+                self.change(Durability::Durable, forget).await
             }
         }
     }
 
-    async fn launch(&mut self, state: Option<std::path::PathBuf>) -> Result<(), Error> {
+    async fn launch(
+        &mut self,
+        plan: PlanKind,
+        state: Option<std::path::PathBuf>,
+    ) -> Result<(), Error> {
         let id: KitId = self.row.kit.parse().map_err(Error::internal)?;
         let kit = self.ctx.kits.get(&id)?;
         let devices =
@@ -126,10 +138,14 @@ impl Work {
         };
         self.row.accelerator = Some(accelerator.as_str().to_owned());
         // A template has no name: each of its clones gets one.
-        let command_line = match self.place {
+        let mut command_line = match self.place {
             Some(_) => Vec::new(),
             None => vec![format!("bhatti.hostname={}", self.row.name)],
         };
+        if self.row.init == Init::Systemd {
+            command_line.push("bhatti.init=systemd".to_owned());
+        }
+        let nic = self.plug(plan, devices).await?;
         let spec = MachineSpec {
             data_dir: self.ctx.data_dir.clone(),
             sandbox: self.row.id.clone(),
@@ -141,7 +157,7 @@ impl Work {
             command_line,
             devices,
             disk: true,
-            nic: None,
+            nic,
             accelerator,
             state,
         };
@@ -167,6 +183,7 @@ impl Work {
             }
         }
         self.machine = None;
+        self.shut_out().await;
         if plan == PlanKind::Sleep {
             // Nothing maps it any more, and it may be the last name of a deleted checkpoint's.
             self.remove_memory().await?;
@@ -207,7 +224,10 @@ impl Work {
         let answers = match &self.link {
             Some(link) if link.is_open() => {
                 let now = unix_nanos()?;
-                link.set_clock(now, CLOCK_LIMIT).await.is_ok()
+                tokio::select! {
+                    set = link.set_clock(now, CLOCK_LIMIT) => set.is_ok(),
+                    halt = self.machine()?.halted() => return Err(stands_still(halt)),
+                }
             }
             _ => false,
         };
@@ -253,9 +273,11 @@ impl Work {
             log = machine.ended() => {
                 Err(Error::failed("the machine ended before its agent answered", log))
             }
+            halt = machine.halted() => Err(stands_still(halt)),
         };
         match opened {
             Ok(link) => {
+                self.check_init(&link)?;
                 self.link = Some(link);
                 Ok(())
             }
@@ -265,6 +287,21 @@ impl Work {
                 Err(error)
             }
         }
+    }
+
+    /// Whether process 1 is what it is to be.
+    fn check_init(&self, link: &Link) -> Result<(), Error> {
+        let found = &link.agent().init;
+        if self.row.init != Init::Systemd || found == Init::Systemd.as_str() {
+            return Ok(());
+        }
+        Err(Error::Guest {
+            message: format!(
+                "image {} has no systemd to be the machine's init",
+                self.row.image
+            ),
+            exit_code: 1,
+        })
     }
 
     /// Tells the guest who it is (invariant 6): a copy gets its own name, machine id and
@@ -278,6 +315,9 @@ impl Work {
         getrandom::fill(&mut random).map_err(Error::internal)?;
         let (entropy, machine_id) = random.split_at(ENTROPY);
 
+        if plan == PlanKind::Take {
+            self.take_seat().await?;
+        }
         let identity = Identity {
             hostname: self.row.name.to_string(),
             machine_id: copy.then(|| hex(machine_id)),
@@ -290,13 +330,21 @@ impl Work {
             // been restored a good part of its first milliseconds.
             grow_root: matches!(plan, PlanKind::Create | PlanKind::Boot),
             fresh: copy,
+            service: self.row.run.clone(),
+            card: self.card(),
         };
         let told = self.link()?.identity(&identity, CALL_LIMIT).await;
         if told.is_err() {
             // Nobody gets a guest that does not know who it is.
             self.link = None;
         }
-        Ok(told?)
+        told?;
+        // From here on, and not before: a copy is never taken for its original.
+        let let_in = self.let_in().await;
+        if let_in.is_err() {
+            self.link = None;
+        }
+        let_in
     }
 
     /// Asks the guest when it next wants to run, if it is to be woken for that. No answer is no
@@ -357,9 +405,8 @@ impl Work {
         }
         let row = self.recorded(state)?;
         let written = row.clone();
-        self.ctx
-            .db(move |store| store.sandbox_update(&written))
-            .await?;
+        let update = move |txn: &Txn<'_>| txn.sandbox_update(&written);
+        self.change(Durability::Durable, update).await?;
         self.record(row);
         Ok(())
     }
@@ -369,9 +416,8 @@ impl Work {
     pub(crate) async fn note(&mut self, state: State) -> Result<(), Error> {
         let row = self.recorded(state)?;
         let written = row.clone();
-        self.ctx
-            .db(move |store| store.sandbox_note(&written))
-            .await?;
+        let update = move |txn: &Txn<'_>| txn.sandbox_update(&written);
+        self.change(Durability::Relaxed, update).await?;
         self.record(row);
         Ok(())
     }
@@ -384,9 +430,13 @@ impl Work {
                 let record = MachineRecord {
                     process: self.machine()?.process(),
                     boot: Some(self.ctx.boot.clone()),
+                    plugged: self.plugged,
                 };
                 row.machine = Some(serde_json::to_string(&record).map_err(Error::internal)?);
-                row.reason = None;
+                if state == State::Hot {
+                    // A warm one may have stopped by itself.
+                    row.reason = None;
+                }
                 row.stopped_at = None;
             }
             State::Cold | State::Off => {
@@ -407,6 +457,9 @@ impl Work {
 
     fn record(&mut self, row: SandboxRow) {
         self.row = row;
+        if self.state() == State::Hot {
+            self.halted = None;
+        }
         self.warm_since = match self.state() {
             State::Warm => self.warm_since.or_else(|| Some(clock::now())),
             _ => None,
@@ -419,7 +472,8 @@ impl Work {
         };
         snapshot.status = SnapshotStatus::Ready;
         let row = (**snapshot).clone();
-        self.ctx.db(move |store| store.snapshot_update(&row)).await
+        let update = move |txn: &Txn<'_>| txn.snapshot_update(&row);
+        self.change(Durability::Durable, update).await
     }
 
     pub(super) fn machine(

@@ -14,4 +14,5 @@ mod fixture;
 mod kill;
 mod older;
 mod resync;
+mod services;
 mod streams;

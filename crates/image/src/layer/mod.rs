@@ -10,6 +10,7 @@
 //! | read a compressed blob | [`decompress`] |
 //! | find what is in a layer, in one pass | [`scan`](mod@scan) |
 //! | keep what was found | [`index`] |
+//! | put layers over each other | [`merge`](mod@merge) |
 
 mod codec;
 pub mod decompress;
@@ -17,6 +18,9 @@ pub mod digest;
 pub mod files;
 pub mod index;
 pub mod limits;
+pub mod merge;
+#[cfg(test)]
+mod merge_test;
 mod path;
 pub mod scan;
 #[cfg(test)]

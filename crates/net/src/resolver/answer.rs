@@ -30,7 +30,8 @@ pub(crate) enum Answer {
 /// Who asks, and where.
 pub(crate) struct Asker<'a> {
     pub(crate) user: &'a UserId,
-    pub(crate) from: Ipv4Addr,
+    /// The policy of the machine; `None` for one that is not let in.
+    pub(crate) mode: Option<EgressMode>,
     pub(crate) range: Range,
 }
 
@@ -49,7 +50,7 @@ pub(crate) fn answer(question: &[u8], asker: &Asker<'_>, names: &dyn Names) -> A
     if head.op_code != OpCode::Query {
         return refuse(&question, ResponseCode::NotImp);
     }
-    let Some(asks) = names.machine_at(asker.user, asker.from) else {
+    let Some(mode) = asker.mode else {
         return refuse(&question, ResponseCode::Refused);
     };
     if query.query_class() == DNSClass::IN
@@ -60,7 +61,7 @@ pub(crate) fn answer(question: &[u8], asker: &Asker<'_>, names: &dyn Names) -> A
             |records| reply(&question, ResponseCode::NoError, records),
         );
     }
-    match asks.mode {
+    match mode {
         EgressMode::Open | EgressMode::Public => Answer::Forward,
         EgressMode::Deny => refuse(&question, ResponseCode::Refused),
     }
@@ -85,8 +86,8 @@ fn own(query: &Query, asker: &Asker<'_>, names: &dyn Names) -> Option<Option<Vec
     if !asker.range.all().contains(address) {
         return None;
     }
-    let known = names.machine_at(asker.user, address);
-    let target = known.and_then(|known| Name::from_ascii(format!("{}.{DOMAIN}.", known.name)).ok());
+    let name = names.name_at(asker.user, address);
+    let target = name.and_then(|name| Name::from_ascii(format!("{name}.{DOMAIN}.")).ok());
     Some(target.map(|target| of_kind(RecordType::PTR, RData::PTR(PTR(target)))))
 }
 
@@ -137,15 +138,16 @@ mod test {
 
     use bhatti_types::egress::EgressMode;
     use bhatti_types::id::UserId;
+    use bhatti_types::name::SandboxName;
     use hickory_proto::op::{Message, Query, ResponseCode};
     use hickory_proto::rr::rdata::A;
     use hickory_proto::rr::{Name, RData, RecordType};
 
     use super::{Answer, Asker, answer};
-    use crate::networks::{Known, Names};
+    use crate::networks::Names;
     use crate::range::Range;
 
-    /// `db` at .2 and `My.App` at .3, which may reach nothing.
+    /// `db` at .2 and `My.App` at .3.
     struct Two;
 
     impl Names for Two {
@@ -157,23 +159,24 @@ mod test {
             }
         }
 
-        fn machine_at(&self, _user: &UserId, address: Ipv4Addr) -> Option<Known> {
-            let (name, mode) = match address.octets()[3] {
-                2 => ("db", EgressMode::Public),
-                3 => ("My.App", EgressMode::Deny),
-                _ => return None,
-            };
-            let name = name.parse().unwrap();
-            Some(Known { name, mode })
+        fn name_at(&self, _user: &UserId, address: Ipv4Addr) -> Option<SandboxName> {
+            match address.octets()[3] {
+                2 => Some("db".parse().unwrap()),
+                3 => Some("My.App".parse().unwrap()),
+                _ => None,
+            }
         }
     }
 
-    fn ask(from: u8, name: &str, kind: RecordType) -> Answer {
+    const PUBLIC: Option<EgressMode> = Some(EgressMode::Public);
+    const DENY: Option<EgressMode> = Some(EgressMode::Deny);
+
+    fn ask(mode: Option<EgressMode>, name: &str, kind: RecordType) -> Answer {
         let mut question = Message::query();
         question.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
         let asker = Asker {
             user: &"usr_00000001".parse().unwrap(),
-            from: Ipv4Addr::new(10, 83, 0, from),
+            mode,
             range: Range::default(),
         };
         answer(&question.to_vec().unwrap(), &asker, &Two)
@@ -191,37 +194,37 @@ mod test {
 
     #[test]
     fn a_machines_name_is_its_address_and_the_other_way_round() {
-        let (code, data) = told(ask(2, "MY.app.SB.", RecordType::A));
+        let (code, data) = told(ask(PUBLIC, "MY.app.SB.", RecordType::A));
         assert_eq!(code, ResponseCode::NoError);
         assert_eq!(data, [RData::A(A::new(10, 83, 0, 3))]);
-        let (_, data) = told(ask(3, "2.0.83.10.in-addr.arpa.", RecordType::PTR));
+        let (_, data) = told(ask(DENY, "2.0.83.10.in-addr.arpa.", RecordType::PTR));
         assert_eq!(data[0].to_string(), "db.sb.");
     }
 
     #[test]
     fn a_name_that_is_there_has_no_other_records() {
-        let (code, data) = told(ask(2, "db.sb.", RecordType::AAAA));
+        let (code, data) = told(ask(PUBLIC, "db.sb.", RecordType::AAAA));
         assert_eq!((code, data.len()), (ResponseCode::NoError, 0));
     }
 
     #[test]
     fn what_is_not_there_is_known_not_to_be() {
         for name in ["web.sb.", "sb.", "9.0.83.10.in-addr.arpa."] {
-            let (code, _) = told(ask(2, name, RecordType::A));
+            let (code, _) = told(ask(PUBLIC, name, RecordType::A));
             assert_eq!(code, ResponseCode::NXDomain, "{name}");
         }
     }
 
     #[test]
     fn other_names_are_asked_outside_unless_the_machine_may_reach_nothing() {
-        assert_eq!(ask(2, "example.com.", RecordType::A), Answer::Forward);
+        assert_eq!(ask(PUBLIC, "example.com.", RecordType::A), Answer::Forward);
         assert_eq!(
-            ask(2, "9.9.9.9.in-addr.arpa.", RecordType::PTR),
+            ask(PUBLIC, "9.9.9.9.in-addr.arpa.", RecordType::PTR),
             Answer::Forward
         );
-        let (code, _) = told(ask(3, "example.com.", RecordType::A));
+        let (code, _) = told(ask(DENY, "example.com.", RecordType::A));
         assert_eq!(code, ResponseCode::Refused);
-        let (code, _) = told(ask(9, "db.sb.", RecordType::A));
+        let (code, _) = told(ask(None, "db.sb.", RecordType::A));
         assert_eq!(code, ResponseCode::Refused);
     }
 
@@ -229,7 +232,7 @@ mod test {
     fn what_is_no_question_gets_no_answer() {
         let asker = Asker {
             user: &"usr_00000001".parse().unwrap(),
-            from: Ipv4Addr::new(10, 83, 0, 2),
+            mode: PUBLIC,
             range: Range::default(),
         };
         let no_question = Message::response(7, hickory_proto::op::OpCode::Query);

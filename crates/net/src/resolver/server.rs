@@ -1,11 +1,13 @@
 //! Listens for questions. Each user has so many places for them and no more: what has no place is
 //! not answered, and is asked again.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bhatti_types::egress::{Egress, EgressMode};
 use bhatti_types::id::UserId;
 use hickory_proto::op::{Message, ResponseCode};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -31,11 +33,29 @@ const QUESTION_MAX: usize = 4096;
 /// The pause after an error of the socket itself, such as a lack of memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// The policies of the machines that are let in.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Modes(Arc<Mutex<BTreeMap<Ipv4Addr, EgressMode>>>);
+
+impl Modes {
+    /// Takes in who is let in now.
+    pub(crate) fn set(&self, open: &BTreeMap<Ipv4Addr, Egress>) {
+        let modes = open.iter().map(|(address, egress)| (*address, egress.mode));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = modes.collect();
+    }
+
+    fn of(&self, address: Ipv4Addr) -> Option<EgressMode> {
+        let modes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        modes.get(&address).copied()
+    }
+}
+
 /// The resolver of one user's network. Its tasks end with `stop`.
 pub(crate) struct Resolver {
     pub(crate) user: UserId,
     pub(crate) range: Range,
     pub(crate) names: Arc<dyn Names>,
+    pub(crate) modes: Modes,
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -150,7 +170,7 @@ impl Resolver {
     fn answer(&self, question: &[u8], from: Ipv4Addr) -> Answer {
         let asker = Asker {
             user: &self.user,
-            from,
+            mode: self.modes.of(from),
             range: self.range,
         };
         answer(question, &asker, &*self.names)
