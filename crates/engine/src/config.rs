@@ -6,7 +6,7 @@ use std::time::Duration;
 
 pub use bhatti_host::pool::settings::{StorageChoice, StorageSettings};
 pub use bhatti_lifecycle::idle::IdlePolicy;
-pub use bhatti_net::range::Range as NetworkRange;
+pub use bhatti_net::range::{DEFAULT as DEFAULT_NETWORK_RANGE, Range as NetworkRange};
 pub use bhatti_net::settings::{NetworkChoice, NetworkSettings};
 
 use crate::fault::{Faults, NoFaults};

@@ -86,7 +86,7 @@ impl Network {
                 return Err(Invalid::new(
                     "address range",
                     &range.to_string(),
-                    format!("{private} is private, and not opened by `network.private`"),
+                    format!("{private} is private, and not opened by `network_private`"),
                 ));
             }
         }
@@ -107,9 +107,9 @@ fn refusal(error: Unfit) -> Error {
         message: format!("there can be no networks: {error}"),
         hint: Some(match error {
             Unfit::Net(NetError::Conflict { .. }) => {
-                "set `network.range` to one that the host does not use".to_owned()
+                "set `network_range` to one that the host does not use".to_owned()
             }
-            _ => "install nftables and run as root, or set `network.mode` to `auto`".to_owned(),
+            _ => "install nftables and run as root, or set `network` to `auto`".to_owned(),
         }),
     }
 }

@@ -4,6 +4,7 @@ use bhatti_api::sandbox::CreateSandbox;
 use bhatti_types::name::{ImageName, SandboxName};
 use clap::Args;
 
+use super::egress_args::EgressArgs;
 use super::fork::forked;
 use super::idle_args::{IdleArgs, wait};
 use super::size_args::SizeArgs;
@@ -45,11 +46,13 @@ pub(crate) struct CreateArgs {
     wait: Option<u64>,
     #[command(flatten)]
     idle: IdleArgs,
+    #[command(flatten)]
+    egress: EgressArgs,
 }
 
 /// Makes a sandbox.
 pub(crate) async fn run(args: CreateArgs, context: &Context) -> Result<(), Failure> {
-    let idle = args.idle.fields();
+    let (idle, egress) = (args.idle.fields(), args.egress.fields());
     let new = CreateSandbox {
         name: args.name.map(String::from),
         from: args.from.map(String::from),
@@ -65,6 +68,8 @@ pub(crate) async fn run(args: CreateArgs, context: &Context) -> Result<(), Failu
         idle_cold: idle.idle_cold,
         busy_cpu: idle.busy_cpu,
         wake_timers: idle.wake_timers,
+        egress: egress.egress,
+        allow_cidrs: egress.allow_cidrs,
         wait_sec: args.wait,
     };
     let what = match &new.name {
@@ -86,8 +91,12 @@ pub(crate) async fn run(args: CreateArgs, context: &Context) -> Result<(), Failu
             None | Some(0) => String::new(),
             Some(_) => format!(", {} MB disk", sandbox.disk_size_mb),
         };
+        let ip = match sandbox.ip.as_str() {
+            "" => String::new(),
+            ip => format!("\nIP: {ip}"),
+        };
         format!(
-            "sandbox/{name} created ({} vCPU, {} MB{disk})",
+            "sandbox/{name} created ({} vCPU, {} MB{disk}){ip}",
             sandbox.cpus, sandbox.memory_mb
         )
     })

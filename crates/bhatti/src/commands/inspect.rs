@@ -69,6 +69,15 @@ fn awake(idle: &Idle) -> Vec<(&'static str, String)> {
     lines
 }
 
+/// What it may reach.
+fn egress(sandbox: &Sandbox) -> String {
+    if sandbox.allow_cidrs.is_empty() {
+        sandbox.egress.clone()
+    } else {
+        format!("{} and {}", sandbox.egress, sandbox.allow_cidrs.join(", "))
+    }
+}
+
 fn people(sandbox: &Sandbox) -> String {
     let engine = match &sandbox.accelerator {
         Some(accelerator) => format!("{} ({accelerator})", sandbox.engine),
@@ -105,6 +114,7 @@ fn people(sandbox: &Sandbox) -> String {
     lines.push(("Engine", engine));
     if !sandbox.ip.is_empty() {
         lines.push(("IP", sandbox.ip.clone()));
+        lines.push(("Egress", egress(sandbox)));
     }
     lines.extend(sandbox.user.clone().map(|user| ("User", user)));
     if !sandbox.labels.is_empty() {

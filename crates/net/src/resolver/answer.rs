@@ -79,7 +79,7 @@ fn own(query: &Query, asker: &Asker<'_>, names: &dyn Names) -> Option<Option<Vec
         }
     };
     if let Some(machine) = machine_name(name) {
-        let address = names.address_of(asker.user, &machine?);
+        let address = machine.and_then(|machine| names.address_of(asker.user, &machine));
         return Some(address.map(|address| of_kind(RecordType::A, RData::A(A(address)))));
     }
     let address = reverse(name)?;
