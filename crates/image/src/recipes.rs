@@ -25,6 +25,10 @@ const SHIPPED: &[(&str, &str)] = &[
         "postgres",
         include_str!("../../../images/postgres/recipe.yaml"),
     ),
+    (
+        "systemd",
+        include_str!("../../../images/systemd/recipe.yaml"),
+    ),
 ];
 
 /// Their names, `base` first.

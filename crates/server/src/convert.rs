@@ -100,6 +100,8 @@ pub(crate) fn new_sandbox(body: CreateSandbox) -> Result<NewSandbox, Invalid> {
         }
         .onto(IdleSettings::default()),
         egress: egress(body.egress.as_deref(), body.allow_cidrs)?.onto(Egress::default()),
+        init: None,
+        run: None,
         wait: wait(body.wait_sec)?,
     })
 }

@@ -71,6 +71,7 @@ async fn shape(data_dir: &Path, memory_mb: u64) -> Shape {
         engine: qemu.name().to_owned(),
         engine_version: qemu.version().await.expect("QEMU is installed"),
         accelerator: Accelerator::Tcg,
+        init: bhatti_types::run::Init::default(),
     }
 }
 
