@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::idle::Idle;
+use crate::run::{CreateRun, Run};
 
 /// `POST /sandboxes`. Everything may be left out. Unknown fields are refused with 400, so that a
 /// feature this daemon lacks is not silently dropped.
@@ -60,6 +61,13 @@ pub struct CreateSandbox {
     /// Address ranges that it may reach besides, such as `192.0.2.0/24`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow_cidrs: Option<Vec<String>>,
+    /// What process 1 is: `lohar`, bhatti's own agent; `systemd`, the image's; or `auto`, also if
+    /// missing: what the image asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
+    /// A program to keep running: that of the image, unless others are given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<CreateRun>,
     /// How long to wait for room in the host's memory, in seconds, before giving up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait_sec: Option<u64>,
@@ -123,6 +131,12 @@ pub struct Sandbox {
     /// Id of the sandbox it was forked from, which may be gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forked_from: Option<String>,
+    /// What process 1 is, if not bhatti's own agent: `systemd`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
+    /// The program that it keeps running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Run>,
     /// Whether it is kept hot.
     #[serde(default)]
     pub keep_hot: bool,

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use bhatti_host::pool::settings::{StorageChoice, StorageSettings};
+pub use bhatti_image::convert::options::Options as ConvertOptions;
+pub use bhatti_image::oci::http::Options as RegistryOptions;
+pub use bhatti_image::proxies::Proxies;
 pub use bhatti_lifecycle::idle::IdlePolicy;
 pub use bhatti_net::range::{DEFAULT as DEFAULT_NETWORK_RANGE, Range as NetworkRange};
 pub use bhatti_net::settings::{NetworkChoice, NetworkSettings};
@@ -35,6 +38,10 @@ pub struct EngineConfig {
     pub storage: StorageSettings,
     /// Networks of machines.
     pub network: NetworkSettings,
+    /// How layers are made disks.
+    pub convert: ConvertOptions,
+    /// How registries are reached.
+    pub registries: RegistryOptions,
     /// Asked before and after each step; tests make it fail or end the process.
     pub faults: Arc<dyn Faults>,
 }
@@ -64,6 +71,8 @@ impl EngineConfig {
                 choice: NetworkChoice::Off,
                 ..NetworkSettings::default()
             },
+            convert: ConvertOptions::of_this_program(),
+            registries: RegistryOptions::default(),
             idle: IdlePolicy::default(),
             wake_limit: Duration::from_mins(1),
             faults: Arc::new(NoFaults),

@@ -22,3 +22,4 @@ pub mod identity;
 pub mod link;
 pub mod service;
 mod stream;
+pub mod terminal;

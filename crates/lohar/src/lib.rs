@@ -34,4 +34,5 @@ pub mod session;
 mod sys;
 pub mod system;
 mod systemctl;
+mod terminal;
 mod timers;

@@ -22,6 +22,8 @@ use bhatti_types::labels::Labels;
 use bhatti_types::name::{SandboxName, SnapshotName};
 use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
 
+use crate::run;
+
 /// Longest single argument, in bytes, its end included: Linux's `MAX_ARG_STRLEN`.
 const MAX_ARG: usize = 128 * 1024;
 /// Longest argument list, in bytes.
@@ -100,8 +102,8 @@ pub(crate) fn new_sandbox(body: CreateSandbox) -> Result<NewSandbox, Invalid> {
         }
         .onto(IdleSettings::default()),
         egress: egress(body.egress.as_deref(), body.allow_cidrs)?.onto(Egress::default()),
-        init: None,
-        run: None,
+        init: run::init(body.init.as_deref())?,
+        run: body.run.map(run::new).transpose()?,
         wait: wait(body.wait_sec)?,
     })
 }

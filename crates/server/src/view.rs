@@ -16,6 +16,8 @@ use bhatti_types::idle::IdleTime;
 use bhatti_types::parent::Parent;
 use jiff::Timestamp;
 
+use crate::run;
+
 /// RFC 3339 with exactly three digits of a second, as in the store.
 pub(crate) fn time(time: Timestamp) -> String {
     format!("{time:.3}")
@@ -62,6 +64,8 @@ pub(crate) fn sandbox(view: SandboxView) -> Sandbox {
             Some(Parent::Sandbox(id)) => Some(id.into()),
             Some(Parent::Snapshot(_)) | None => None,
         },
+        init: (!view.init.is_default()).then(|| view.init.to_string()),
+        run: view.run.map(run::shown),
         keep_hot: view.idle.keep_hot.unwrap_or_default(),
         idle: None,
         created_by: view.user.into(),

@@ -7,6 +7,7 @@ use clap::Args;
 use super::egress_args::EgressArgs;
 use super::fork::forked;
 use super::idle_args::{IdleArgs, wait};
+use super::run_args::RunArgs;
 use super::size_args::SizeArgs;
 use crate::failure::Failure;
 use crate::progress::with_progress;
@@ -48,6 +49,8 @@ pub(crate) struct CreateArgs {
     idle: IdleArgs,
     #[command(flatten)]
     egress: EgressArgs,
+    #[command(flatten)]
+    run: RunArgs,
 }
 
 /// Makes a sandbox.
@@ -70,6 +73,8 @@ pub(crate) async fn run(args: CreateArgs, context: &Context) -> Result<(), Failu
         wake_timers: idle.wake_timers,
         egress: egress.egress,
         allow_cidrs: egress.allow_cidrs,
+        init: args.run.init(),
+        run: args.run.fields(),
         wait_sec: args.wait,
     };
     let what = match &new.name {

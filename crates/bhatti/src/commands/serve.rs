@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bhatti_engine::config::{EngineConfig, IdlePolicy, NetworkSettings, StorageSettings};
+use bhatti_engine::config::{
+    EngineConfig, IdlePolicy, NetworkSettings, Proxies, RegistryOptions, StorageSettings,
+};
 use bhatti_engine::engine::Engine;
 use bhatti_engine::fault::{BadFaultPoint, FaultPoint, Faults, NoFaults};
 use bhatti_server::app::Options;
@@ -195,6 +197,10 @@ async fn serve_until(
         wake_limit: match settings.wake_limit {
             IdleTime::After(limit) => limit,
             IdleTime::Never => LONGEST_WAKE,
+        },
+        registries: RegistryOptions {
+            proxies: Proxies::from_lookup(|name| context.environment.get(name).map(str::to_owned)),
+            ..RegistryOptions::default()
         },
         faults,
         ..EngineConfig::new(settings.data_dir.clone())

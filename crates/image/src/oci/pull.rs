@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 
 use super::registry::Repository;
 use super::resolve::Resolved;
@@ -24,10 +24,12 @@ pub async fn pull(
     lease: &Lease,
     progress: &dyn Progress,
 ) -> Result<Vec<Layer>, Arc<FetchError>> {
-    let fetches = image
-        .layers
-        .iter()
-        .map(|spec| lease.fetch(spec, Arc::clone(repository) as Arc<_>, progress));
+    // Boxed here: the compiler can't tell otherwise that they may be sent to other threads.
+    let fetches = image.layers.iter().map(|spec| {
+        let fetch = lease.fetch(spec, Arc::clone(repository) as Arc<_>, progress);
+        fetch.boxed()
+    });
+    let fetches: Vec<_> = fetches.collect();
     futures::stream::iter(fetches)
         .buffered(SIDE_BY_SIDE)
         .try_collect()

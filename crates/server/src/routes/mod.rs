@@ -3,6 +3,7 @@
 mod exec;
 mod host;
 mod images;
+mod logs;
 mod sandboxes;
 mod snapshots;
 mod table;

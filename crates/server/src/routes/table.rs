@@ -5,7 +5,9 @@ use axum::routing::{MethodRouter, delete, get, patch, post};
 use bhatti_api::routes::{Method, Operation};
 
 use crate::app::App;
-use crate::routes::{exec, host, images, sandboxes, snapshots, tasks, templates, tree, users};
+use crate::routes::{
+    exec, host, images, logs, sandboxes, snapshots, tasks, templates, tree, users,
+};
 
 /// The handler of a row of the table of routes.
 pub(crate) fn handler(method: Method, operation: Operation) -> MethodRouter<App> {
@@ -22,6 +24,7 @@ pub(crate) fn handler(method: Method, operation: Operation) -> MethodRouter<App>
         Operation::SandboxStart => on(method, sandboxes::start),
         Operation::SandboxExec => on(method, exec::run),
         Operation::SandboxExecWs => on(method, exec::run_on_websocket),
+        Operation::SandboxLogs => on(method, logs::show),
         Operation::SandboxCheckpoint => on(method, sandboxes::checkpoint),
         Operation::SandboxFork => on(method, sandboxes::fork),
         Operation::SandboxRollback => on(method, sandboxes::rollback),
