@@ -1,4 +1,17 @@
 -- schema version 3
+CREATE TABLE attachments (
+    volume_id  TEXT NOT NULL REFERENCES volumes (id),
+    sandbox_id TEXT NOT NULL REFERENCES sandboxes (id),
+    lun        INTEGER NOT NULL,
+    serial     TEXT NOT NULL,
+    mount      TEXT NOT NULL,
+    read_only  INTEGER NOT NULL,
+    owned      INTEGER NOT NULL,
+    PRIMARY KEY (sandbox_id, lun),
+    UNIQUE (volume_id, sandbox_id),
+    UNIQUE (sandbox_id, serial),
+    UNIQUE (sandbox_id, mount)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE journal (
     op        TEXT PRIMARY KEY,
     kind      TEXT NOT NULL,
@@ -68,5 +81,16 @@ CREATE TABLE users (
     max_memory_mb_per_sandbox INTEGER NOT NULL,
     max_snapshots             INTEGER NOT NULL,
     created_at                TEXT NOT NULL
-, idle TEXT NOT NULL DEFAULT '{}') STRICT;
+, idle TEXT NOT NULL DEFAULT '{}', max_volume_mb INTEGER NOT NULL DEFAULT 20480) STRICT;
+CREATE TABLE volumes (
+    id         TEXT PRIMARY KEY,
+    user_id    TEXT NOT NULL REFERENCES users (id),
+    name       TEXT NOT NULL,
+    status     TEXT NOT NULL,
+    size_mb    INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    created_at TEXT NOT NULL,
+    UNIQUE (user_id, name)
+) STRICT;
+CREATE UNIQUE INDEX attachments_writer ON attachments (volume_id) WHERE read_only = 0;
 CREATE UNIQUE INDEX sandboxes_name ON sandboxes (user_id, name) WHERE status <> 'destroying';

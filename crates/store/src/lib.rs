@@ -4,12 +4,14 @@
 //! return once the change is on disk. Methods are named noun first and live in one file for each
 //! table. Several changes become one with [`store::Store::write`].
 
+pub mod attachment;
 pub mod error;
 pub mod journal;
 pub mod sandbox;
 pub mod snapshot;
 pub mod store;
 pub mod user;
+pub mod volume;
 
 mod column;
 mod migrate;

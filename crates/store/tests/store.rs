@@ -97,6 +97,7 @@ fn alice() -> UserRow {
         max_cpus_per_sandbox: user::DEFAULT_MAX_CPUS,
         max_memory_mb_per_sandbox: user::DEFAULT_MAX_MEMORY_MB,
         max_snapshots: user::DEFAULT_MAX_SNAPSHOTS,
+        max_volume_mb: user::DEFAULT_MAX_VOLUME_MB,
         created_at: time(),
         idle: IdleSettings {
             cold_after: Some(IdleTime::Never),
@@ -339,7 +340,7 @@ fn a_user_with_things_left_is_not_deleted() {
     let error = store.user_delete(&user.id).unwrap_err();
     assert_eq!(
         error.to_string(),
-        r#"user "alice" still has 1 sandboxes and 1 snapshots"#
+        r#"user "alice" still has 1 sandboxes, 1 snapshots and 0 volumes"#
     );
     store.sandbox_delete(&sandbox.id).unwrap();
     assert!(matches!(

@@ -8,6 +8,7 @@ pub mod id;
 pub mod idle;
 pub mod invalid;
 pub mod labels;
+pub mod mount;
 pub mod name;
 pub mod parent;
 pub mod secret;

@@ -83,6 +83,11 @@ name_type!(
     SnapshotName, "snapshot name"
 );
 name_type!(
+    /// The name of a volume, unique among one user's volumes.
+    VolumeName, "volume name"
+);
+
+name_type!(
     /// The name of an image.
     ImageName, "image name"
 );
