@@ -20,3 +20,4 @@ mod handshake;
 pub mod identity;
 pub mod link;
 mod stream;
+pub mod volumes;

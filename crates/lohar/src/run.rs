@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bhatti_proto::message::{Identity, NextTimerReply};
+use bhatti_proto::message::{Identity, MountVolume, NextTimerReply, VolumeAt};
 use jiff::Timestamp;
 use nix::sys::resource::{Resource, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -21,6 +21,7 @@ use crate::reaper::InitReaper;
 use crate::session;
 use crate::system::{System, SystemError};
 use crate::timers::look;
+use crate::volumes;
 
 /// Open files that a process may have, and may raise that to. The kernel's own limits (1024 and
 /// 4096) are of another age; systemd has the same upper one.
@@ -151,7 +152,6 @@ impl Guest {
 
 impl System for Guest {
     fn take_identity(&self, identity: &Identity, generation: u64) -> Result<(), SystemError> {
-        let failed = |what| move |source| SystemError { what, source };
         // First of all: nothing may be made of the original's random numbers.
         if !identity.entropy.is_empty() {
             entropy::add(&identity.entropy).map_err(failed("take the host's randomness"))?;
@@ -191,9 +191,33 @@ impl System for Guest {
         nix::unistd::sync();
     }
 
+    fn mount_volume(&self, volume: &MountVolume) -> Result<(), SystemError> {
+        volumes::mount_volume(volume).map_err(failed("mount a volume"))
+    }
+
+    fn unmount_volume(&self, volume: &VolumeAt) -> Result<(), SystemError> {
+        volumes::unmount_volume(volume).map_err(failed("unmount a volume"))
+    }
+
+    fn grow_volume(&self, volume: &VolumeAt) -> Result<(), SystemError> {
+        volumes::grow_volume(volume).map_err(failed("grow a volume"))
+    }
+
+    fn freeze_volume(&self, volume: &VolumeAt) -> Result<(), SystemError> {
+        volumes::freeze_volume(volume).map_err(failed("freeze a volume"))
+    }
+
+    fn thaw_volume(&self, volume: &VolumeAt) -> Result<(), SystemError> {
+        volumes::thaw_volume(volume).map_err(failed("let a volume go on"))
+    }
+
     fn power_off(&self) {
         self.off.notify_one();
     }
+}
+
+fn failed(what: &'static str) -> impl FnOnce(io::Error) -> SystemError {
+    move |source| SystemError { what, source }
 }
 
 #[expect(

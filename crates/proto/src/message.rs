@@ -12,6 +12,7 @@
 //! | `status` | `status` |
 //! | `next_timer` | `next_timer` or `refused` |
 //! | `identity`, `sync`, `power_off`, `ping` | `done` or `refused` |
+//! | `mount_volume`, `unmount_volume`, `grow_volume`, `freeze_volume` | `done` or `refused` |
 //!
 //! The daemon resetting the stream of a running exec means that nobody wants it any more, and
 //! the agent kills it. The loss of the whole link does not mean that.
@@ -36,7 +37,10 @@ pub struct AgentHello {
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Request {
     /// What is asked for. Missing if the agent is older than the operation.
-    #[prost(oneof = "request::Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(
+        oneof = "request::Op",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 18, 19"
+    )]
     pub op: Option<request::Op>,
 }
 
@@ -72,6 +76,18 @@ pub mod request {
         /// Say when something in the guest next wants to run.
         #[prost(message, tag = "9")]
         NextTimer(super::NextTimer),
+        /// Mount a volume.
+        #[prost(message, tag = "16")]
+        MountVolume(super::MountVolume),
+        /// Unmount a volume and let go of its disk.
+        #[prost(message, tag = "17")]
+        UnmountVolume(super::VolumeAt),
+        /// Take notice that a volume has become larger.
+        #[prost(message, tag = "18")]
+        GrowVolume(super::VolumeAt),
+        /// Have a volume stand still on its disk, or go on.
+        #[prost(message, tag = "19")]
+        FreezeVolume(super::FreezeVolume),
     }
 }
 
@@ -188,6 +204,45 @@ pub struct Status {}
 /// Asks when something in the guest next wants to run by the wall clock.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct NextTimer {}
+
+/// Mounts a volume: the disk with this serial number, which is there or about to come. One that
+/// can be written to is grown to its disk. Mounted there already is success.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct MountVolume {
+    /// Serial number of its disk.
+    #[prost(string, tag = "1")]
+    pub serial: String,
+    /// Where: an absolute path; the directory is made.
+    #[prost(string, tag = "2")]
+    pub path: String,
+    /// Nothing may be written to it.
+    #[prost(bool, tag = "3")]
+    pub read_only: bool,
+}
+
+/// A volume and where it is mounted.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct VolumeAt {
+    /// Serial number of its disk.
+    #[prost(string, tag = "1")]
+    pub serial: String,
+    /// The path.
+    #[prost(string, tag = "2")]
+    pub path: String,
+}
+
+/// Has a volume's file system write out all it holds and let nothing be written after that, or
+/// go on.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct FreezeVolume {
+    /// The volume.
+    #[prost(message, optional, tag = "1")]
+    pub volume: Option<VolumeAt>,
+    /// After this long the agent has it go on by itself, in milliseconds; 0: it is to go on now,
+    /// which is refused if it has already.
+    #[prost(uint64, tag = "2")]
+    pub limit_ms: u64,
+}
 
 /// Further messages of the daemon on the stream of an exec.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
