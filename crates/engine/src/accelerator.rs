@@ -14,7 +14,7 @@ use bhatti_image::kit::Kit;
 use bhatti_types::id::{DataDirId, SandboxId};
 use bhatti_types::size::{MemoryMb, Vcpus};
 use bhatti_vmm::error::VmmError;
-use bhatti_vmm::machine::{Accelerator, MachineSpec, Vmm, file};
+use bhatti_vmm::machine::{Accelerator, Devices, MachineSpec, Vmm, file};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
@@ -171,6 +171,7 @@ async fn probe(
         kernel: kit.kernel(),
         initrd: kit.initrd(),
         command_line: vec!["bhatti.probe=1".to_owned()],
+        devices: Devices::V1,
         disk: false,
         nic: None,
         accelerator: Accelerator::Kvm,

@@ -108,8 +108,16 @@ pub struct KitManifest {
     pub lohar_version: String,
     /// Machine the kit is for, as `uname -m` says it.
     pub arch: String,
+    /// The set of virtual devices that it has drivers for; sets are numbered.
+    #[serde(default = "first_devices")]
+    pub devices: u32,
     /// Digest of what the kit was built from, so that an up-to-date one is not built again.
     pub inputs: String,
+}
+
+/// The set of devices of kits that do not name one.
+const fn first_devices() -> u32 {
+    1
 }
 
 impl KitManifest {
@@ -331,6 +339,7 @@ mod test {
             kernel_version: "6.1.0-1-cloud-amd64".to_owned(),
             lohar_version: "0.1.0".to_owned(),
             arch: "x86_64".to_owned(),
+            devices: 2,
             inputs: String::new(),
         };
         fs_err::write(dir.join(MANIFEST), serde_json::to_vec(&manifest).unwrap()).unwrap();

@@ -12,7 +12,7 @@ use bhatti_image::kit::KitStore;
 use bhatti_types::env::Env;
 use bhatti_types::id::{DataDirId, SandboxId};
 use bhatti_types::size::{MemoryMb, Vcpus};
-use bhatti_vmm::machine::{Accelerator, Machine, MachineSpec, Nic, Vmm as _, file};
+use bhatti_vmm::machine::{Accelerator, Devices, Machine, MachineSpec, Nic, Vmm as _, file};
 use bhatti_vmm::qemu::launcher::Qemu;
 
 use crate::artifacts;
@@ -149,6 +149,7 @@ fn spec(dir: &Path, wanted: Wanted) -> MachineSpec {
         kernel: kit.kernel(),
         initrd: kit.initrd(),
         command_line: wanted.command_line,
+        devices: Devices::V2,
         disk: true,
         nic: wanted.nic,
         accelerator: Accelerator::Tcg,

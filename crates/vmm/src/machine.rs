@@ -48,6 +48,28 @@ impl Accelerator {
     }
 }
 
+/// Which virtual devices a machine has. Saved device state fits only the set it was saved with, and
+/// a guest only has drivers for those that its kit was made for: the kit says which set it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Devices {
+    /// A disk, randomness, the agent's port; a network card where one is wanted.
+    V1,
+    /// The same with a network card always, plugged into nothing where there is no network, and a
+    /// SCSI controller that disks can be plugged into while the machine runs.
+    V2,
+}
+
+impl Devices {
+    /// The set by its number, as a guest kit has it.
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::V1),
+            2 => Some(Self::V2),
+            _ => None,
+        }
+    }
+}
+
 /// A network card.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nic {
@@ -76,9 +98,12 @@ pub struct MachineSpec {
     pub initrd: PathBuf,
     /// bhatti's own words on the kernel command line.
     pub command_line: Vec<String>,
+    /// Its set of devices.
+    pub devices: Devices,
     /// Whether there is a disk, [`file::DISK`] in `dir`.
     pub disk: bool,
-    /// A network card.
+    /// What its network card is plugged into. Without it, a machine of [`Devices::V1`] has none,
+    /// and the card of later ones hears nothing.
     pub nic: Option<Nic>,
     /// What runs it.
     pub accelerator: Accelerator,

@@ -11,7 +11,7 @@ use bhatti_host::process::{Detached, Process};
 use bhatti_host::{facts, files, memory};
 use bhatti_types::id::{DataDirId, SandboxId};
 use bhatti_types::size::{MemoryMb, Vcpus};
-use bhatti_vmm::machine::{Accelerator, MachineSpec, file};
+use bhatti_vmm::machine::{Accelerator, Devices, MachineSpec, file};
 use bhatti_vmm::qemu::arguments;
 use serde_json::json;
 use tokio::net::UnixStream;
@@ -142,6 +142,7 @@ impl Bare {
             kernel: self.artifacts.kit.kernel(),
             initrd: self.artifacts.kit.initrd(),
             command_line: vec!["bhatti.hostname=bare".to_owned()],
+            devices: Devices::V2,
             disk: true,
             nic: None,
             accelerator: self.accelerator,

@@ -133,7 +133,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod test {
     use bhatti_types::size::{MemoryMb, Vcpus};
-    use bhatti_vmm::machine::{Accelerator, MachineSpec};
+    use bhatti_vmm::machine::{Accelerator, Devices, MachineSpec};
 
     use super::xml;
 
@@ -148,6 +148,7 @@ mod test {
             kernel: "/data/kits/k/vmlinux".into(),
             initrd: "/data/kits/k/initrd".into(),
             command_line: vec!["bhatti.hostname=libvirt".to_owned()],
+            devices: Devices::V1,
             disk: true,
             nic: None,
             accelerator: Accelerator::Tcg,

@@ -22,7 +22,7 @@ use bhatti_host::command::Command;
 use bhatti_host::{facts, files};
 use bhatti_types::id::{DataDirId, SandboxId};
 use bhatti_types::size::Vcpus;
-use bhatti_vmm::machine::{Accelerator, MachineSpec, file};
+use bhatti_vmm::machine::{Accelerator, Devices, MachineSpec, file};
 use tokio::net::UnixStream;
 
 use super::domain;
@@ -141,6 +141,8 @@ impl Libvirt {
             kernel: self.artifacts.kit.kernel(),
             initrd: self.artifacts.kit.initrd(),
             command_line: vec!["bhatti.hostname=libvirt".to_owned()],
+            // It brings its own.
+            devices: Devices::V1,
             disk: true,
             nic: None,
             accelerator: self.accelerator,

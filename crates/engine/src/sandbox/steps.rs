@@ -11,7 +11,7 @@ use bhatti_lifecycle::state::State;
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::snapshot::SnapshotStatus;
 use bhatti_types::id::hex;
-use bhatti_vmm::machine::{Accelerator, MachineSpec};
+use bhatti_vmm::machine::{Accelerator, Devices, MachineSpec};
 use jiff::Timestamp;
 
 use super::work::{MachineRecord, Material, Work};
@@ -114,6 +114,11 @@ impl Work {
     async fn launch(&mut self, state: Option<std::path::PathBuf>) -> Result<(), Error> {
         let id: KitId = self.row.kit.parse().map_err(Error::internal)?;
         let kit = self.ctx.kits.get(&id)?;
+        let devices =
+            Devices::from_number(kit.manifest.devices).ok_or_else(|| Error::Unavailable {
+                message: format!("guest kit {id} is for machines that this version does not make"),
+                hint: Some("use the bhatti that made it, or a newer one".to_owned()),
+            })?;
         let accelerator = match self.row.accelerator.as_deref() {
             Some("kvm") if state.is_some() => Accelerator::Kvm,
             Some("tcg") if state.is_some() => Accelerator::Tcg,
@@ -134,6 +139,7 @@ impl Work {
             kernel: kit.kernel(),
             initrd: kit.initrd(),
             command_line,
+            devices,
             disk: true,
             nic: None,
             accelerator,

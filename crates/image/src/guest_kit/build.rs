@@ -124,6 +124,7 @@ pub async fn build(inputs: &KitInputs, store: &KitStore) -> Result<Built, KitBui
         kernel_version: release,
         lohar_version: inputs.lohar_version.clone(),
         arch: "x86_64".to_owned(),
+        devices: modules::DEVICES,
         inputs: digest,
     };
     let text = manifest.to_text();
@@ -171,6 +172,7 @@ fn digest(inputs: &KitInputs, lohar: &[u8]) -> String {
     let package = inputs.kernel_package.file_name().unwrap_or_default();
     let mut hasher = blake3::Hasher::new();
     hasher.update(&BUILDER.to_le_bytes());
+    hasher.update(&modules::DEVICES.to_le_bytes());
     for text in [
         package.as_encoded_bytes(),
         modules::WANTED.join(",").as_bytes(),

@@ -13,19 +13,24 @@ use super::elf;
 /// The modules a guest needs, in the order in which they are loaded; what they depend on goes
 /// before them.
 ///
-/// The disk, network and agent link come first. `virtio_rng` gives a guest entropy of its host,
+/// Disks, network and agent link come first. `virtio_rng` gives a guest entropy of its host,
 /// vsock is the agent link under Firecracker, `overlay` is for containers inside guests.
-pub const WANTED: [&str; 9] = [
+pub const WANTED: [&str; 11] = [
     "virtio_ring",
     "virtio_mmio",
     "virtio_blk",
     "virtio_net",
+    "virtio_scsi",
+    "sd_mod",
     "virtio_console",
     "virtio_rng",
     "vsock",
     "vmw_vsock_virtio_transport",
     "overlay",
 ];
+
+/// The number of the set of virtual devices that these are the drivers for.
+pub const DEVICES: u32 = 2;
 
 /// The modules of a kernel could not be gathered.
 #[derive(Debug, thiserror::Error)]

@@ -33,6 +33,7 @@ fn write_kit(dir: &Path) -> std::io::Result<()> {
         kernel_version: "0".to_owned(),
         lohar_version: "0".to_owned(),
         arch: std::env::consts::ARCH.to_owned(),
+        devices: 2,
         inputs: String::new(),
     };
     fs_err::create_dir(dir)?;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use bhatti_types::id::{DataDirId, SandboxId};
 
-use crate::machine::{Accelerator, MachineSpec, file};
+use crate::machine::{Accelerator, Devices, MachineSpec, file};
 
 /// The name of the virtio-serial port that carries the agent link.
 pub const AGENT_PORT: &str = "org.bhatti.agent";
@@ -12,6 +12,9 @@ pub const AGENT_PORT: &str = "org.bhatti.agent";
 /// Size of the console's ring buffer in QEMU's memory, in bytes. A ring and not a file, so that a
 /// guest can't fill the host's disk by writing to its console.
 const CONSOLE_RING: u32 = 65536;
+
+/// The address of a card that is plugged into nothing: one of the locally administered ones.
+const NO_MAC: &str = "02:00:00:00:00:00";
 
 /// What marks every VMM process of a data directory; the sandbox id follows.
 pub fn mark(data_dir: &DataDirId) -> String {
@@ -85,15 +88,26 @@ pub fn build(spec: &MachineSpec, tsc_khz: Option<u64>) -> Vec<OsString> {
         );
         args.pair("-device", "virtio-blk-device,drive=disk");
     }
-    if let Some(nic) = &spec.nic {
-        args.pair(
-            "-netdev",
-            format!("tap,id=net,ifname={},script=no,downscript=no", nic.tap),
-        );
-        args.pair(
-            "-device",
-            format!("virtio-net-device,netdev=net,mac={}", nic.mac),
-        );
+    match (&spec.nic, spec.devices) {
+        (Some(nic), _) => {
+            args.pair(
+                "-netdev",
+                format!("tap,id=net,ifname={},script=no,downscript=no", nic.tap),
+            );
+            args.pair(
+                "-device",
+                format!("virtio-net-device,netdev=net,mac={}", nic.mac),
+            );
+        }
+        (None, Devices::V1) => {}
+        (None, Devices::V2) => {
+            // A hub with nothing else in it.
+            args.pair("-netdev", "hubport,id=net,hubid=0");
+            args.pair(
+                "-device",
+                format!("virtio-net-device,netdev=net,mac={NO_MAC}"),
+            );
+        }
     }
     args.pair("-object", "rng-random,id=entropy,filename=/dev/urandom");
     args.pair("-device", "virtio-rng-device,rng=entropy");
@@ -109,6 +123,9 @@ pub fn build(spec: &MachineSpec, tsc_khz: Option<u64>) -> Vec<OsString> {
         "-device",
         format!("virtserialport,chardev=agent,name={AGENT_PORT}"),
     );
+    if spec.devices == Devices::V2 {
+        args.pair("-device", "virtio-scsi-device,id=scsi,num_queues=1");
+    }
     args.pair("-global", "migration.send-configuration=off");
     if spec.state.is_some() {
         args.pair("-incoming", "defer");
@@ -156,7 +173,7 @@ mod test {
     use bhatti_types::size::{MemoryMb, Vcpus};
 
     use super::{build, mark, marked_sandbox};
-    use crate::machine::{Accelerator, MachineSpec, Nic};
+    use crate::machine::{Accelerator, Devices, MachineSpec, Nic};
 
     fn spec() -> MachineSpec {
         MachineSpec {
@@ -168,6 +185,7 @@ mod test {
             kernel: "/data/kits/k/vmlinux".into(),
             initrd: "/data/kits/k/initrd".into(),
             command_line: vec!["bhatti.hostname=dev".to_owned()],
+            devices: Devices::V2,
             disk: true,
             nic: None,
             accelerator: Accelerator::Tcg,
@@ -184,6 +202,15 @@ mod test {
             .replace("\n\n", "\u{1}")
             .replace('\n', " ")
             .replace('\u{1}', "\n")
+    }
+
+    #[test]
+    fn a_machine_of_the_first_set_of_devices_is_as_it_always_was() {
+        let spec = MachineSpec {
+            devices: Devices::V1,
+            ..spec()
+        };
+        insta::assert_snapshot!(text(&spec));
     }
 
     #[test]
