@@ -18,7 +18,7 @@ pub struct AttachmentRow {
     /// The sandbox.
     pub sandbox: SandboxId,
     /// Its number among the sandbox's disks. A saved machine finds it there again.
-    pub lun: u8,
+    pub slot: u8,
     /// The serial number that the guest sees; the volume's id, or in a copy that of the original.
     pub serial: String,
     /// Where it is mounted.
@@ -48,7 +48,7 @@ impl AttachedVolume {
             at: AttachmentRow {
                 volume: parsed(row, "volume_id")?,
                 sandbox: parsed(row, "sandbox_id")?,
-                lun: row.get("lun")?,
+                slot: row.get("slot")?,
                 serial: row.get("serial")?,
                 mount: parsed(row, "mount")?,
                 read_only: row.get("read_only")?,
@@ -98,8 +98,8 @@ impl Txn<'_> {
                 ),
             });
         }
-        let taken = |other: &AttachedVolume| other.at.lun == at.lun || other.at.serial == at.serial;
-        if usize::from(at.lun) >= MAX_VOLUMES || own.iter().any(taken) {
+        let taken = |other: &AttachedVolume| other.at.slot == at.slot || other.at.serial == at.serial;
+        if usize::from(at.slot) >= MAX_VOLUMES || own.iter().any(taken) {
             return Err(StoreError::NoPlace {
                 why: format!("a sandbox can have at most {MAX_VOLUMES} volumes"),
             });
@@ -109,14 +109,14 @@ impl Txn<'_> {
         }
         self.raw
             .prepare_cached(
-                "INSERT INTO attachments (volume_id, sandbox_id, lun, serial, mount, read_only, \
-                 owned) VALUES (:volume, :sandbox, :lun, :serial, :mount, :read_only, :owned)",
+                "INSERT INTO attachments (volume_id, sandbox_id, slot, serial, mount, read_only, \
+                 owned) VALUES (:volume, :sandbox, :slot, :serial, :mount, :read_only, :owned)",
             )
             .and_then(|mut statement| {
                 statement.execute(named_params! {
                     ":volume": at.volume.as_str(),
                     ":sandbox": at.sandbox.as_str(),
-                    ":lun": at.lun,
+                    ":slot": at.slot,
                     ":serial": at.serial,
                     ":mount": at.mount.as_str(),
                     ":read_only": at.read_only,
@@ -172,7 +172,7 @@ impl Txn<'_> {
     /// The volumes of a sandbox, by their numbers.
     pub fn attached_to(&self, sandbox: &SandboxId) -> Result<Vec<AttachedVolume>, StoreError> {
         self.raw
-            .prepare_cached(&format!("{JOINED} WHERE sandbox_id = ?1 ORDER BY lun"))
+            .prepare_cached(&format!("{JOINED} WHERE sandbox_id = ?1 ORDER BY slot"))
             .and_then(|mut statement| {
                 statement
                     .query_map([sandbox.as_str()], AttachedVolume::from_row)?
@@ -205,7 +205,7 @@ impl Txn<'_> {
     /// All attachments, by volume and then sandbox.
     pub fn attachment_list(&self) -> Result<Vec<AttachedVolume>, StoreError> {
         self.raw
-            .prepare_cached(&format!("{JOINED} ORDER BY volume_id, sandbox_id, lun"))
+            .prepare_cached(&format!("{JOINED} ORDER BY volume_id, sandbox_id, slot"))
             .and_then(|mut statement| statement.query_map([], AttachedVolume::from_row)?.collect())
             .map_err(StoreError::sql("list attachments"))
     }

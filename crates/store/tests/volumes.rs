@@ -69,13 +69,13 @@ fn volume(store: &Store, name: &str) -> VolumeId {
     row.id
 }
 
-fn at(volume: &VolumeId, sandbox: &SandboxId, lun: u8) -> AttachmentRow {
+fn at(volume: &VolumeId, sandbox: &SandboxId, slot: u8) -> AttachmentRow {
     AttachmentRow {
         volume: volume.clone(),
         sandbox: sandbox.clone(),
-        lun,
+        slot,
         serial: volume.to_string(),
-        mount: format!("/data{lun}").parse().unwrap(),
+        mount: format!("/data{slot}").parse().unwrap(),
         read_only: false,
         owned: false,
     }
@@ -131,7 +131,7 @@ fn a_sandbox_has_its_volumes_at_different_places() {
     let (one, two) = (volume(&store, "one"), volume(&store, "two"));
     store.attach(&at(&one, &a, 0)).unwrap();
     let same_path = AttachmentRow {
-        lun: 1,
+        slot: 1,
         ..at(&two, &a, 0)
     };
     assert!(matches!(

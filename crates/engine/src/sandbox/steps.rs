@@ -141,6 +141,7 @@ impl Work {
             command_line,
             devices,
             disk: true,
+            volumes: Vec::new(),
             nic: None,
             accelerator,
             state,

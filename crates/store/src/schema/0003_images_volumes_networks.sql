@@ -16,12 +16,12 @@ CREATE TABLE volumes (
 CREATE TABLE attachments (
     volume_id  TEXT NOT NULL REFERENCES volumes (id),
     sandbox_id TEXT NOT NULL REFERENCES sandboxes (id),
-    lun        INTEGER NOT NULL,
+    slot        INTEGER NOT NULL,
     serial     TEXT NOT NULL,
     mount      TEXT NOT NULL,
     read_only  INTEGER NOT NULL,
     owned      INTEGER NOT NULL,
-    PRIMARY KEY (sandbox_id, lun),
+    PRIMARY KEY (sandbox_id, slot),
     UNIQUE (volume_id, sandbox_id),
     UNIQUE (sandbox_id, serial),
     UNIQUE (sandbox_id, mount)
