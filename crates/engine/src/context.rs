@@ -25,6 +25,7 @@ use crate::layout::Layout;
 use crate::policies::Policies;
 use crate::templates::registry::Templates;
 use crate::templates::stock::Stock;
+use crate::volumes::claims::VolumeClaims;
 
 /// What all parts of the engine share.
 pub(crate) struct Context {
@@ -43,6 +44,7 @@ pub(crate) struct Context {
     pub(crate) stock: Stock,
     pub(crate) admission: Admission,
     pub(crate) policies: Policies,
+    pub(crate) volume_claims: VolumeClaims,
     /// The host's boot.
     pub(crate) boot: String,
     /// The host is going down: nothing is started any more.
@@ -93,6 +95,7 @@ impl Context {
             stock: Stock::new(pool),
             admission,
             policies,
+            volume_claims: VolumeClaims::default(),
             boot,
             going_down: AtomicBool::new(false),
             closing: CancellationToken::new(),

@@ -26,6 +26,10 @@ pub enum Kind {
     User,
     /// A template.
     Template,
+    /// A volume.
+    Volume,
+    /// A backup of a volume.
+    Backup,
 }
 
 impl fmt::Display for Kind {
@@ -36,6 +40,8 @@ impl fmt::Display for Kind {
             Self::Image => "image",
             Self::User => "user",
             Self::Template => "template",
+            Self::Volume => "volume",
+            Self::Backup => "backup",
         })
     }
 }
@@ -206,6 +212,7 @@ impl From<StoreError> for Error {
             Entity::User => Kind::User,
             Entity::Sandbox | Entity::Operation => Kind::Sandbox,
             Entity::Snapshot => Kind::Snapshot,
+            Entity::Volume => Kind::Volume,
         };
         match error {
             StoreError::Exists { entity, name } => Self::Exists {
@@ -219,13 +226,30 @@ impl From<StoreError> for Error {
             StoreError::Quota { entity, limit } => Self::Quota {
                 what: match entity {
                     Entity::Snapshot => "snapshot",
+                    Entity::Volume => "volume",
                     Entity::Sandbox | Entity::User | Entity::Operation => "sandbox",
                 },
                 limit: u64::from(limit),
             },
+            StoreError::Storage { limit } => Self::Quota {
+                what: "volume storage (MB)",
+                limit: u64::from(limit),
+            },
+            StoreError::Attached { .. } => Self::Conflict {
+                message: error.to_string(),
+                hint: Some(
+                    "one sandbox may write to a volume, or many may read it: `bhatti volume detach` \
+                     takes it from one"
+                        .to_owned(),
+                ),
+            },
+            StoreError::NoPlace { why } => Self::Conflict {
+                message: why,
+                hint: None,
+            },
             StoreError::InUse { .. } => Self::Conflict {
                 message: error.to_string(),
-                hint: Some("destroy its sandboxes and delete its snapshots first".to_owned()),
+                hint: Some("destroy its sandboxes, delete its snapshots and volumes first".to_owned()),
             },
             StoreError::BuiltIn { .. } => Self::Conflict {
                 message: error.to_string(),

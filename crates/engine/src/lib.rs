@@ -40,3 +40,4 @@ pub mod templates;
 mod tree;
 mod users;
 pub mod view;
+mod volumes;

@@ -2,7 +2,8 @@
 
 use bhatti_store::store::Store;
 use bhatti_store::user::{
-    DEFAULT_MAX_CPUS, DEFAULT_MAX_MEMORY_MB, DEFAULT_MAX_SANDBOXES, DEFAULT_MAX_SNAPSHOTS, UserRow,
+    DEFAULT_MAX_CPUS, DEFAULT_MAX_MEMORY_MB, DEFAULT_MAX_SANDBOXES, DEFAULT_MAX_SNAPSHOTS,
+    DEFAULT_MAX_VOLUME_MB, UserRow,
 };
 use bhatti_types::id::{UserId, hex};
 use bhatti_types::idle::IdleSettings;
@@ -31,6 +32,7 @@ fn view(row: UserRow) -> UserView {
         max_cpus_per_sandbox: row.max_cpus_per_sandbox,
         max_memory_mb_per_sandbox: row.max_memory_mb_per_sandbox,
         max_snapshots: row.max_snapshots,
+        max_volume_mb: row.max_volume_mb,
         idle: row.idle,
         created_at: row.created_at,
     }
@@ -77,6 +79,7 @@ impl Context {
                 .max_memory_mb_per_sandbox
                 .unwrap_or(DEFAULT_MAX_MEMORY_MB),
             max_snapshots: new.max_snapshots.unwrap_or(DEFAULT_MAX_SNAPSHOTS),
+            max_volume_mb: new.max_volume_mb.unwrap_or(DEFAULT_MAX_VOLUME_MB),
             created_at: Timestamp::now(),
             idle: IdleSettings::default(),
         };

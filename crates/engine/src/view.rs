@@ -2,12 +2,14 @@
 
 pub use bhatti_host::extents::Usage;
 pub use bhatti_lifecycle::tree::{Member, Placed};
-use bhatti_types::id::{ImageId, SandboxId, SnapshotId, TemplateId, UserId};
+use bhatti_store::attachment::AttachedVolume;
+use bhatti_types::id::{ImageId, SandboxId, SnapshotId, TemplateId, UserId, VolumeId};
 use bhatti_types::idle::IdleSettings;
 use bhatti_types::labels::Labels;
-use bhatti_types::name::{ImageName, SandboxName, SnapshotName, UserName};
+use bhatti_types::mount::MountPath;
+use bhatti_types::name::{ImageName, SandboxName, SnapshotName, UserName, VolumeName};
 use bhatti_types::parent::Parent;
-use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
+use bhatti_types::size::{DiskMb, MemoryMb, Vcpus, VolumeMb};
 use bhatti_types::state::{Status, Thermal};
 use jiff::Timestamp;
 
@@ -59,6 +61,63 @@ pub struct SandboxView {
     pub wake_at: Option<Timestamp>,
     /// What it descends from.
     pub parent: Option<Parent>,
+    /// Its volumes, by their places.
+    pub volumes: Vec<AttachedView>,
+}
+
+/// A volume of a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttachedView {
+    /// The volume's name.
+    pub name: VolumeName,
+    /// Where it is mounted.
+    pub mount: MountPath,
+    /// Whether nothing can be written to it.
+    pub read_only: bool,
+}
+
+impl AttachedView {
+    pub(crate) fn of(attached: &AttachedVolume) -> Self {
+        Self {
+            name: attached.name.clone(),
+            mount: attached.at.mount.clone(),
+            read_only: attached.at.read_only,
+        }
+    }
+}
+
+/// A volume as its owner sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeView {
+    /// Its id.
+    pub id: VolumeId,
+    /// Its owner.
+    pub user: UserId,
+    /// Its name.
+    pub name: VolumeName,
+    /// Its size.
+    pub size: VolumeMb,
+    /// Who has it.
+    pub holders: Vec<HolderView>,
+    /// What it takes on disk now; `None` if it can't be told.
+    pub usage: Option<Usage>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A sandbox that has a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HolderView {
+    /// The sandbox.
+    pub sandbox: SandboxId,
+    /// Its name; `None` of one that is just going away.
+    pub name: Option<SandboxName>,
+    /// Where it is mounted.
+    pub mount: MountPath,
+    /// Whether it can only be read there.
+    pub read_only: bool,
+    /// Whether it goes away with the sandbox.
+    pub owned: bool,
 }
 
 /// What a list in four columns shows of a sandbox.
@@ -196,6 +255,8 @@ pub struct UserView {
     pub max_memory_mb_per_sandbox: u32,
     /// Most checkpoints at once.
     pub max_snapshots: u32,
+    /// Most storage of all volumes together, in MiB.
+    pub max_volume_mb: u32,
     /// What is set for its sandboxes about idling.
     pub idle: IdleSettings,
     /// When it was made.

@@ -3,6 +3,7 @@
 //! | to do this | open |
 //! |---|---|
 //! | run a program and take its output | [`command`] |
+//! | have a program read what strangers have written | [`nobody`] |
 //! | start a process that outlives the daemon, find it again, end it | [`process`] |
 //! | write, clone, check and delete files so that a crash leaves no half | [`files`] |
 //! | find what files share and what is their own | [`extents`] |
@@ -20,6 +21,7 @@ mod fiemap;
 pub mod files;
 pub mod lock;
 pub mod memory;
+pub mod nobody;
 mod pagemap;
 pub mod pool;
 pub mod process;

@@ -12,6 +12,7 @@ use bhatti_lifecycle::decide::{Decision, Denied, Request, decide};
 use bhatti_lifecycle::idle::Idle;
 use bhatti_lifecycle::plan::PlanKind;
 use bhatti_lifecycle::state::State;
+use bhatti_store::attachment::AttachedVolume;
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::snapshot::SnapshotRow;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -22,7 +23,7 @@ use super::handle::{Asked, Handle, Message, Published, QUEUE};
 use super::leases::Lease;
 use super::work::{Material, Work};
 use crate::error::Error;
-use crate::view::SandboxView;
+use crate::view::{AttachedView, SandboxView};
 
 /// Whether the sandbox is still there after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +34,7 @@ enum Life {
 
 /// A sandbox's task.
 pub(crate) struct Actor {
-    pub(super) work: Work,
+    pub(crate) work: Work,
     /// Until it is given away.
     handle: Option<Handle>,
     requests: mpsc::Receiver<Asked>,
@@ -51,7 +52,7 @@ impl Actor {
         let (sender, requests) = mpsc::channel(QUEUE);
         let first = Published {
             generation: 0,
-            view: view(&work.row),
+            view: work.view(),
             policy: work.policy(),
             paused_at: None,
         };
@@ -125,7 +126,7 @@ impl Actor {
         match result {
             Ok(()) => {
                 self.publish();
-                let _ = made.send(Ok(view(&self.work.row)));
+                let _ = made.send(Ok(self.work.view()));
                 self.run().await;
             }
             Err(error) => {
@@ -196,17 +197,17 @@ impl Actor {
                 let result = self.wake(Request::Start { force }).await;
                 self.publish();
                 drop(waiting);
-                let _ = reply.send(result.map(|()| view(&self.work.row)));
+                let _ = reply.send(result.map(|()| self.work.view()));
             }
             Message::Pause(reply) => {
                 let result = self.pause().await;
                 self.publish();
-                let _ = reply.send(result.map(|()| view(&self.work.row)));
+                let _ = reply.send(result.map(|()| self.work.view()));
             }
             Message::Stop(reply) => {
                 let result = self.decided(Request::Stop).await;
                 self.publish();
-                let _ = reply.send(result.map(|()| view(&self.work.row)));
+                let _ = reply.send(result.map(|()| self.work.view()));
             }
             Message::Relieve(reply) => {
                 let result = self.relieve().await;
@@ -216,7 +217,7 @@ impl Actor {
             Message::Edit { edit, reply } => {
                 let result = self.edit(*edit).await;
                 self.publish();
-                let _ = reply.send(result.map(|()| view(&self.work.row)));
+                let _ = reply.send(result.map(|()| self.work.view()));
             }
             Message::Checkpoint { snapshot, reply } => {
                 let result = self.checkpoint(snapshot).await;
@@ -228,8 +229,37 @@ impl Actor {
                 self.publish();
                 let _ = reply.send(result);
             }
-            Message::Rollback { to, force, reply } => {
-                let result = self.rollback(*to, force).await;
+            Message::Rollback {
+                to,
+                volumes,
+                force,
+                reply,
+            } => {
+                let result = self.rollback(*to, volumes, force).await;
+                self.publish();
+                let _ = reply.send(result);
+            }
+            Message::Attach { volume, reply } => {
+                let result = self.attach(*volume).await;
+                self.publish();
+                let _ = reply.send(result);
+            }
+            Message::Detach { volume, reply } => {
+                let result = self.detach(&volume).await;
+                self.publish();
+                let _ = reply.send(result);
+            }
+            Message::GrowVolume {
+                volume,
+                size,
+                reply,
+            } => {
+                let result = self.grow_volume(&volume, size).await;
+                self.publish();
+                let _ = reply.send(result);
+            }
+            Message::CaptureVolume { volume, to, reply } => {
+                let result = self.capture_volume(&volume, to).await;
                 self.publish();
                 let _ = reply.send(result);
             }
@@ -435,7 +465,7 @@ impl Actor {
             Some(link) if self.work.state() == State::Hot => self.work.leases.open(link.clone()),
             _ => self.work.leases.close(),
         }
-        let (view, policy) = (view(&self.work.row), self.work.policy());
+        let (view, policy) = (self.work.view(), self.work.policy());
         let paused_at = self.work.warm_since();
         self.published.send_modify(|now| {
             *now = Published {
@@ -465,7 +495,7 @@ fn is_damage(error: &Error) -> bool {
 }
 
 /// What is shown of a record.
-pub(crate) fn view(row: &SandboxRow) -> SandboxView {
+pub(crate) fn view(row: &SandboxRow, volumes: &[AttachedVolume]) -> SandboxView {
     SandboxView {
         id: row.id.clone(),
         user: row.user.clone(),
@@ -488,5 +518,6 @@ pub(crate) fn view(row: &SandboxRow) -> SandboxView {
         used_at: row.used_at,
         wake_at: row.wake_at,
         parent: row.parent.clone(),
+        volumes: volumes.iter().map(AttachedView::of).collect(),
     }
 }

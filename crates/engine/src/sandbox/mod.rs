@@ -10,7 +10,9 @@ pub(crate) mod leases;
 mod rollback;
 mod saved;
 mod steps;
+pub(crate) mod swap;
 mod template_steps;
+mod volumes;
 pub(crate) mod work;
 
 pub(crate) use files::remove_snapshot;

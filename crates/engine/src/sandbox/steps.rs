@@ -14,6 +14,7 @@ use bhatti_types::id::hex;
 use bhatti_vmm::machine::{Accelerator, Devices, MachineSpec};
 use jiff::Timestamp;
 
+use super::volumes::Attaching;
 use super::work::{MachineRecord, Material, Work};
 use crate::clock;
 use crate::error::Error;
@@ -68,6 +69,13 @@ impl Work {
             Step::Pause => self.pause().await,
             Step::Greet => self.greet(plan).await,
             Step::Identify => self.identify(plan).await,
+            Step::AttachVolumes => {
+                let why = match plan {
+                    PlanKind::Boot => Attaching::Boot,
+                    _ => Attaching::Asked,
+                };
+                self.attach_volumes(why).await
+            }
             Step::PrepareGuest => self.prepare_guest().await,
             Step::Refresh => self.refresh().await,
             Step::SyncGuest => {
@@ -130,6 +138,11 @@ impl Work {
             Some(_) => Vec::new(),
             None => vec![format!("bhatti.hostname={}", self.row.name)],
         };
+        // What boots, or goes on from where nobody had any, gets them afterwards.
+        let volumes = match (&state, &self.material) {
+            (None, _) | (Some(_), Material::Template(_)) => Vec::new(),
+            (Some(_), _) => self.volume_disks(),
+        };
         let spec = MachineSpec {
             data_dir: self.ctx.data_dir.clone(),
             sandbox: self.row.id.clone(),
@@ -141,7 +154,7 @@ impl Work {
             command_line,
             devices,
             disk: true,
-            volumes: Vec::new(),
+            volumes,
             nic: None,
             accelerator,
             state,
@@ -182,7 +195,8 @@ impl Work {
         self.machine()?.resume().await?;
         self.greet(PlanKind::Wake).await?;
         // As after a boot: it may have been cut off in one.
-        self.identify(PlanKind::Boot).await
+        self.identify(PlanKind::Boot).await?;
+        self.attach_volumes(Attaching::Again).await
     }
 
     async fn let_run(&mut self, plan: PlanKind) -> Result<(), Error> {
@@ -358,8 +372,16 @@ impl Work {
         }
         let row = self.recorded(state)?;
         let written = row.clone();
+        let own = self.volumes.iter().filter(|it| it.at.owned);
+        let own: Vec<_> = own.map(|it| it.at.volume.clone()).collect();
         self.ctx
-            .db(move |store| store.sandbox_update(&written))
+            .db(move |store| {
+                store.write(|txn| {
+                    txn.sandbox_update(&written)?;
+                    // What was made for it is whole when it is.
+                    own.iter().try_for_each(|id| txn.volume_is_ready(id))
+                })
+            })
             .await?;
         self.record(row);
         Ok(())
