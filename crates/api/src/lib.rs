@@ -14,3 +14,4 @@ pub mod snapshot;
 pub mod template;
 pub mod tree;
 pub mod user;
+pub mod volume;

@@ -11,7 +11,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, Secur
 use utoipa::openapi::{Content, ContentBuilder, InfoBuilder, Ref, RefOr, Required, Schema};
 
 use crate::routes::{Auth, EXISTING_HEADER, Method, NDJSON, Operation, ROUTES, Route};
-use crate::{error, exec, host, idle, image, sandbox, snapshot, template, tree, user};
+use crate::{error, exec, host, idle, image, sandbox, snapshot, template, tree, user, volume};
 
 /// Generation of the contract, told by `GET /version`.
 pub const API_VERSION: &str = "1";
@@ -54,6 +54,15 @@ const TOKEN_SCHEME: &str = "token";
     user::CreatedUser,
     user::RotatedKey,
     user::User,
+    volume::AttachVolume,
+    volume::AttachedVolume,
+    volume::CloneVolume,
+    volume::CreateVolume,
+    volume::DetachVolume,
+    volume::PersistentVolume,
+    volume::ResizeVolume,
+    volume::Volume,
+    volume::VolumeAttachment,
 )))]
 struct Schemas;
 
@@ -212,6 +221,38 @@ fn describe(operation: Operation) -> Description {
             "Makes a sandbox that goes on from a checkpoint",
             Some("ResumeSnapshot"),
             vec![made(Body::One("Sandbox"))],
+        ),
+        Operation::VolumeList => of("The caller's volumes", None, vec![ok(Body::Many("Volume"))]),
+        Operation::VolumeCreate => of(
+            "Makes an empty volume",
+            Some("CreateVolume"),
+            vec![made(Body::One("Volume"))],
+        ),
+        Operation::VolumeGet => of("One volume", None, vec![ok(Body::One("Volume"))]),
+        Operation::VolumeDelete => of(
+            "Deletes a volume that no sandbox has",
+            None,
+            vec![ok(Body::One("StatusBody"))],
+        ),
+        Operation::VolumeResize => of(
+            "Makes a volume larger",
+            Some("ResizeVolume"),
+            vec![ok(Body::One("Volume"))],
+        ),
+        Operation::VolumeClone => of(
+            "Makes a volume that holds what this one holds now",
+            Some("CloneVolume"),
+            vec![made(Body::One("Volume"))],
+        ),
+        Operation::VolumeAttach => of(
+            "Gives a sandbox the volume, at once if it runs",
+            Some("AttachVolume"),
+            vec![ok(Body::One("Sandbox"))],
+        ),
+        Operation::VolumeDetach => of(
+            "Takes the volume from a sandbox",
+            Some("DetachVolume"),
+            vec![ok(Body::One("Sandbox"))],
         ),
         Operation::Tree => of(
             "The caller's sandboxes and checkpoints, each before what descends from it",

@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::args::{Cli, Command};
 use crate::commands::{
     completion, config, create, destroy, edit, exec, fork, image, inspect, list, pause, rollback,
-    serve, setup, sleep, snapshot, start, stop, template, tree, user, version,
+    serve, setup, sleep, snapshot, start, stop, template, tree, user, version, volume,
 };
 use crate::config::environment::Environment;
 use crate::config::load::{Config, Presence, load};
@@ -123,6 +123,7 @@ async fn command(command: Command, context: &Context) -> Result<ExitCode, Failur
         Command::Destroy(args) => destroy::run(args, context).await?,
         Command::Exec(args) => return exec::run(args, context).await,
         Command::Snapshot(command) => snapshot::run(command, context).await?,
+        Command::Volume(command) => volume::run(command, context).await?,
         Command::Fork(args) => fork::run(args, context).await?,
         Command::Rollback(args) => rollback::run(args, context).await?,
         Command::Tree(args) => tree::run(args, context).await?,

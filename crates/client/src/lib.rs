@@ -18,3 +18,4 @@ mod templates;
 mod tls;
 pub mod token;
 mod users;
+mod volumes;

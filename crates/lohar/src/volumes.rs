@@ -81,8 +81,10 @@ fn wait_for(serial: &str) -> io::Result<Disk> {
     let begin = Instant::now();
     let mut scanned = false;
     loop {
+        // It is listed a little before it can be opened.
         if let Some(disk) = find(serial)
             && disk.number().is_ok()
+            && fs::File::open(disk.node()).is_ok()
         {
             return Ok(disk);
         }

@@ -4,7 +4,7 @@ use axum::extract::{FromRequestParts, Path};
 use bhatti_engine::error::{Error as EngineError, Kind};
 use bhatti_engine::request::Caller;
 use bhatti_types::id::TemplateId;
-use bhatti_types::name::{ImageName, SnapshotName, UserName};
+use bhatti_types::name::{ImageName, SnapshotName, UserName, VolumeName};
 use http::request::Parts;
 
 use crate::error::ApiError;
@@ -62,6 +62,10 @@ impl PathName for SnapshotName {
 
 impl PathName for ImageName {
     const KIND: Kind = Kind::Image;
+}
+
+impl PathName for VolumeName {
+    const KIND: Kind = Kind::Volume;
 }
 
 impl PathName for UserName {

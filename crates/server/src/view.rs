@@ -9,9 +9,10 @@ use bhatti_api::snapshot::Snapshot;
 use bhatti_api::template::Template;
 use bhatti_api::tree::TreeNode;
 use bhatti_api::user::User;
+use bhatti_api::volume::{AttachedVolume, Volume, VolumeAttachment};
 use bhatti_engine::view::{
-    Descendant, IdleView, ImageView, Member, Next, SandboxLineView, SandboxView, SleepAllView,
-    SnapshotView, TemplateView, TreeView, Usage, UserView,
+    AttachedView, Descendant, HolderView, IdleView, ImageView, Member, Next, SandboxLineView,
+    SandboxView, SleepAllView, SnapshotView, TemplateView, TreeView, Usage, UserView, VolumeView,
 };
 use bhatti_types::idle::IdleTime;
 use bhatti_types::parent::Parent;
@@ -55,11 +56,46 @@ pub(crate) fn sandbox(view: SandboxView) -> Sandbox {
             Some(Parent::Sandbox(id)) => Some(id.into()),
             Some(Parent::Snapshot(_)) | None => None,
         },
+        volumes: view.volumes.into_iter().map(attached).collect(),
         keep_hot: view.idle.keep_hot.unwrap_or_default(),
         idle: None,
         created_by: view.user.into(),
         created_at: time(view.created_at),
         stopped_at: view.stopped_at.map(time),
+    }
+}
+
+fn attached(view: AttachedView) -> AttachedVolume {
+    AttachedVolume {
+        name: view.name.into(),
+        mount: view.mount.into(),
+        read_only: view.read_only,
+    }
+}
+
+pub(crate) fn volume(view: VolumeView) -> Volume {
+    let status = if view.holders.is_empty() {
+        "detached"
+    } else {
+        "attached"
+    };
+    let attachment = |holder: HolderView| VolumeAttachment {
+        sandbox_id: holder.sandbox.into(),
+        sandbox: holder.name.map(String::from),
+        mount: holder.mount.into(),
+        read_only: holder.read_only,
+        owned: holder.owned,
+    };
+    Volume {
+        id: view.id.into(),
+        name: view.name.into(),
+        size_mb: view.size.into(),
+        status: status.to_owned(),
+        attachments: view.holders.into_iter().map(attachment).collect(),
+        disk_own_bytes: view.usage.map(|usage| usage.own_bytes),
+        disk_shared_bytes: view.usage.map(|usage| usage.shared_bytes),
+        created_by: view.user.into(),
+        created_at: time(view.created_at),
     }
 }
 
@@ -209,6 +245,7 @@ pub(crate) fn user(view: UserView) -> User {
         max_cpus_per_sandbox: view.max_cpus_per_sandbox,
         max_memory_mb_per_sandbox: view.max_memory_mb_per_sandbox,
         max_snapshots: view.max_snapshots,
+        max_volume_mb: view.max_volume_mb,
         created_at: time(view.created_at),
     }
 }

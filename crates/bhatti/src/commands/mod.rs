@@ -24,3 +24,4 @@ pub(crate) mod template;
 pub(crate) mod tree;
 pub(crate) mod user;
 pub(crate) mod version;
+pub(crate) mod volume;

@@ -47,6 +47,9 @@ pub(crate) struct CreateArgs {
     /// Most checkpoints at once [default: 5]
     #[arg(long, value_name = "COUNT", value_parser = values::count)]
     max_snapshots: Option<u32>,
+    /// Most storage of all volumes together in MB [default: 20480]
+    #[arg(long, value_name = "MB", value_parser = values::count)]
+    max_volume_mb: Option<u32>,
 }
 
 /// Flags of `bhatti user edit`.
@@ -96,6 +99,7 @@ async fn create(args: CreateArgs, context: &Context) -> Result<(), Failure> {
         max_cpus_per_sandbox: args.max_cpus,
         max_memory_mb_per_sandbox: args.max_memory,
         max_snapshots: args.max_snapshots,
+        max_volume_mb: args.max_volume_mb,
     };
     let created = context.client().user_create(&new).await?;
     context.ui.show(&created, || {
@@ -120,6 +124,7 @@ async fn list(context: &Context) -> Result<(), Failure> {
                     user.max_cpus_per_sandbox.to_string(),
                     format!("{} MB", user.max_memory_mb_per_sandbox),
                     user.max_snapshots.to_string(),
+                    format!("{} MB", user.max_volume_mb),
                     user.created_at.clone(),
                 ]
             })
@@ -130,6 +135,7 @@ async fn list(context: &Context) -> Result<(), Failure> {
             "CPUS",
             "MEMORY",
             "SNAPSHOTS",
+            "VOLUMES",
             "CREATED",
         ];
         table(&head, &rows)

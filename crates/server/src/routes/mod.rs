@@ -9,5 +9,6 @@ mod table;
 mod templates;
 mod tree;
 mod users;
+mod volumes;
 
 pub(crate) use table::handler;

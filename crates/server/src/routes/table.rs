@@ -5,7 +5,7 @@ use axum::routing::{MethodRouter, delete, get, patch, post};
 use bhatti_api::routes::{Method, Operation};
 
 use crate::app::App;
-use crate::routes::{exec, host, images, sandboxes, snapshots, templates, tree, users};
+use crate::routes::{exec, host, images, sandboxes, snapshots, templates, tree, users, volumes};
 
 /// The handler of a row of the table of routes.
 pub(crate) fn handler(method: Method, operation: Operation) -> MethodRouter<App> {
@@ -35,6 +35,14 @@ pub(crate) fn handler(method: Method, operation: Operation) -> MethodRouter<App>
         Operation::ImageWarm => on(method, templates::warm),
         Operation::TemplateList => on(method, templates::list),
         Operation::TemplateDelete => on(method, templates::remove),
+        Operation::VolumeList => on(method, volumes::list),
+        Operation::VolumeCreate => on(method, volumes::create),
+        Operation::VolumeGet => on(method, volumes::show),
+        Operation::VolumeDelete => on(method, volumes::remove),
+        Operation::VolumeResize => on(method, volumes::resize),
+        Operation::VolumeClone => on(method, volumes::clone),
+        Operation::VolumeAttach => on(method, volumes::attach),
+        Operation::VolumeDetach => on(method, volumes::detach),
         Operation::UserList => on(method, users::list),
         Operation::UserCreate => on(method, users::create),
         Operation::UserGet => on(method, users::show),

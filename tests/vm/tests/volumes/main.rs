@@ -1,0 +1,8 @@
+//! Volumes in real guests.
+
+#![expect(clippy::panic, reason = "helpers of tests fail their test")]
+
+mod attach;
+mod copies;
+mod host;
+mod restart;
