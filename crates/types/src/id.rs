@@ -94,6 +94,11 @@ id_type!(
 );
 
 id_type!(
+    /// Names one backup of a volume.
+    BackupId, "bak_", "backup id", 16
+);
+
+id_type!(
     /// Names one image.
     ImageId, "img_", "image id", 16
 );

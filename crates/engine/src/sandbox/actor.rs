@@ -407,6 +407,7 @@ impl Actor {
             now.generation += 1;
             (now.view.status, now.view.thermal) = State::Destroying.shown();
         });
+        self.work.settle_volumes().await;
         self.work.run(PlanKind::Destroy).await
     }
 

@@ -28,6 +28,8 @@ use crate::volumes::disk;
 const MOUNT_LIMIT: Duration = Duration::from_mins(1);
 /// Longest that a volume stands still while it is copied.
 const FREEZE_AT_MOST: Duration = Duration::from_secs(10);
+/// Time for a guest that is about to end to write its volumes out.
+const SETTLE_LIMIT: Duration = Duration::from_secs(20);
 /// The first set of devices that volumes can be plugged into.
 const FIRST_DEVICES: u32 = 2;
 
@@ -205,6 +207,32 @@ impl Work {
             (volume_file(it.at.slot), path, it.size)
         };
         written.map(aside).collect()
+    }
+
+    /// Has its guest write out what it has of volumes that stay when the machine goes. It is ended
+    /// all the same if it does not. One that sleeps has done that before.
+    pub(super) async fn settle_volumes(&self) {
+        let stay = |it: &AttachedVolume| !it.at.read_only && !it.at.owned;
+        if !self.volumes.iter().any(stay) {
+            return;
+        }
+        let (Some(machine), Some(link)) = (&self.machine, &self.link) else {
+            return;
+        };
+        let settled = async {
+            if self.state() == State::Warm {
+                machine.resume().await?;
+            }
+            link.sync(SETTLE_LIMIT).await?;
+            Ok::<_, Error>(())
+        };
+        if let Err(error) = settled.await {
+            tracing::warn!(
+                sandbox = %self.row.id,
+                error = &error as &dyn std::error::Error,
+                "a guest that ends did not write its volumes out"
+            );
+        }
     }
 
     /// Deletes the volumes that go away with it.

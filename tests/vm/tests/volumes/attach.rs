@@ -114,7 +114,7 @@ async fn one_may_write_or_many_may_read_and_a_volume_grows_while_it_is_written_t
         .await;
     let (status, _) = refusal(daemon.client().volume_resize("data", 128).await);
     assert_eq!(status, 400);
-    let sum = writer.sh("sha256sum /data/a /data/b | sha256sum").await;
+    let sum = writer.sh("cat /data/a /data/b | sha256sum").await;
     let detached = daemon.client().volume_detach("data", "writer").await;
     detached.expect("it is detached");
     check(&daemon, &data).await;
@@ -127,10 +127,7 @@ async fn one_may_write_or_many_may_read_and_a_volume_grows_while_it_is_written_t
         readers.push(create(&daemon, name, vec![read_only("data", "/data")]).await);
     }
     for reader in &readers {
-        assert_eq!(
-            reader.sh("sha256sum /data/a /data/b | sha256sum").await,
-            sum
-        );
+        assert_eq!(reader.sh("cat /data/a /data/b | sha256sum").await, sum);
         let wrote = reader.try_sh("touch /data/x").await.expect("it runs");
         assert_ne!(wrote.exit_code, 0);
     }
@@ -155,12 +152,7 @@ async fn one_may_write_or_many_may_read_and_a_volume_grows_while_it_is_written_t
     attach(&readers[0], "copy", "/copy")
         .await
         .expect("it is attached");
-    assert_eq!(
-        readers[0]
-            .sh("cd /copy && sha256sum a b | sed 's, , /copy/,;s,/copy/ ,  /data/,' | sha256sum")
-            .await,
-        sum
-    );
+    assert_eq!(readers[0].sh("cat /copy/a /copy/b | sha256sum").await, sum);
 }
 
 #[tokio::test]

@@ -7,7 +7,10 @@ use crate::host::{check, create, make, read_only, refusal, wanted};
 
 /// A line that goes on writing, and holds a file of the volume open.
 const WRITE_ON: &str = "(exec 3>> /data/log; n=0; while true; do n=$((n+1)); echo $n >&3; \
-                        sleep 0.2; done) > /dev/null 2>&1 &";
+                        sleep 0.2; done) > /dev/null 2>&1 & echo $! > /run/writer";
+/// Ends it.
+const WRITE_NO_MORE: &str = "kill $(cat /run/writer); while kill -0 $(cat /run/writer) \
+                             2>/dev/null; do sleep 0.05; done";
 
 async fn writes(guest: &Guest) {
     let before = guest.sh("wc -l < /data/log").await;
@@ -67,7 +70,7 @@ async fn copies_go_on_with_volumes_of_their_own_and_share_what_they_only_read() 
         .volume_get("data-dev-fork")
         .await
         .expect("it is there");
-    fork.sh("pkill -f data/log || true").await;
+    fork.sh(WRITE_NO_MORE).await;
     let detached = client.volume_detach("data-dev-fork", "dev-fork").await;
     detached.expect("it is detached");
     check(&daemon, &own).await;
@@ -117,7 +120,7 @@ async fn a_rollback_puts_volumes_back_and_keeps_what_they_were() {
     assert_eq!(dev.sh(state).await, "after");
     writes(&dev).await;
 
-    dev.sh("pkill -f data/log; sleep 0.3; true").await;
+    dev.sh(WRITE_NO_MORE).await;
     client
         .volume_detach("data", "dev")
         .await
@@ -159,7 +162,7 @@ async fn a_sleeping_machine_keeps_its_volume_to_itself_and_wakes_with_it() {
     client.sandbox_stop("dev").await.expect("it sleeps");
     let refused = client.volume_detach("data", "dev").await;
     assert_eq!(refusal(refused).0, 409);
-    dev.sh("pkill -f data/log; sleep 0.3; true").await;
+    dev.sh(WRITE_NO_MORE).await;
     client.sandbox_stop("dev").await.expect("it sleeps");
     client
         .volume_detach("data", "dev")

@@ -11,7 +11,7 @@ async fn an_adopted_machine_keeps_its_volumes_and_the_records_agree() {
     make(&daemon, "late", 64).await;
     let dev = create(&daemon, "dev", vec![wanted("data", "/data")]).await;
     dev.sh(
-        "echo kept > /data/state; (exec 3>>/data/log; while true; do date >&3; sleep 0.1; done) \
+        "echo kept > /data/state; sync; (exec 3>>/data/log; while true; do date >&3; sleep 0.1; done) \
             > /dev/null 2>&1 &",
     )
     .await;
@@ -25,7 +25,7 @@ async fn an_adopted_machine_keeps_its_volumes_and_the_records_agree() {
     let other = try_create(daemon.client(), "other", vec![wanted("data", "/data")]).await;
     assert_eq!(refusal(other.map(drop)).0, 409);
     attach(&dev, "late", "/late").await.expect("it is attached");
-    dev.sh("touch /late/x").await;
+    dev.sh("touch /late/x; sync").await;
 
     // Its VMM is killed: the disk is as after a power cut, and put right before it is used.
     let machine = daemon.machines().await.remove(0);
