@@ -18,9 +18,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bhatti-guest", &["bhatti-proto", "bhatti-types"]),
     ("bhatti-image", &["bhatti-host", "bhatti-types"]),
     ("bhatti-vmm", &["bhatti-host", "bhatti-types"]),
+    ("bhatti-backup", &["bhatti-host", "bhatti-types"]),
     (
         "bhatti-engine",
         &[
+            "bhatti-backup",
             "bhatti-guest",
             "bhatti-host",
             "bhatti-image",

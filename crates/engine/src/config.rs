@@ -4,8 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use bhatti_backup::s3::S3Settings;
 pub use bhatti_host::pool::settings::{StorageChoice, StorageSettings};
 pub use bhatti_lifecycle::idle::IdlePolicy;
+pub use bhatti_lifecycle::schedule::{Cron, Schedule};
+use bhatti_types::name::{UserName, VolumeName};
 
 use crate::fault::{Faults, NoFaults};
 
@@ -28,6 +31,8 @@ pub struct EngineConfig {
     pub wake_limit: Duration,
     /// Where machines' files are kept.
     pub storage: StorageSettings,
+    /// Where volumes are backed up to, and when.
+    pub backup: BackupSettings,
     /// Asked before and after each step; tests make it fail or end the process.
     pub faults: Arc<dyn Faults>,
 }
@@ -53,7 +58,54 @@ impl EngineConfig {
             },
             idle: IdlePolicy::default(),
             wake_limit: Duration::from_mins(1),
+            backup: BackupSettings::default(),
             faults: Arc::new(NoFaults),
+        }
+    }
+}
+
+/// Where volumes are backed up to, and when.
+#[derive(Debug, Clone, Default)]
+pub struct BackupSettings {
+    /// S3-compatible storage.
+    pub s3: Option<S3Settings>,
+    /// A directory, which is there when it is to be used.
+    pub directory: Option<PathBuf>,
+    /// What is backed up by itself.
+    pub schedule: Vec<ScheduledBackup>,
+}
+
+/// A volume that is backed up by itself.
+#[derive(Debug, Clone)]
+pub struct ScheduledBackup {
+    /// Its owner.
+    pub user: UserName,
+    /// The volume.
+    pub volume: VolumeName,
+    /// When.
+    pub when: Schedule,
+    /// How many of its backups are kept; all if `None`.
+    pub retention: Option<usize>,
+    /// Where it goes; where backups go if nothing is said if `None`.
+    pub to: Option<BackupTarget>,
+}
+
+/// Where backups go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackupTarget {
+    /// To S3-compatible storage.
+    S3,
+    /// To a directory.
+    Directory,
+}
+
+impl BackupTarget {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::S3 => "s3",
+            Self::Directory => "directory",
         }
     }
 }

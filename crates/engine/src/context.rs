@@ -25,6 +25,7 @@ use crate::layout::Layout;
 use crate::policies::Policies;
 use crate::templates::registry::Templates;
 use crate::templates::stock::Stock;
+use crate::volumes::backups::Backups;
 use crate::volumes::claims::VolumeClaims;
 
 /// What all parts of the engine share.
@@ -45,6 +46,7 @@ pub(crate) struct Context {
     pub(crate) admission: Admission,
     pub(crate) policies: Policies,
     pub(crate) volume_claims: VolumeClaims,
+    pub(crate) backups: Backups,
     /// The host's boot.
     pub(crate) boot: String,
     /// The host is going down: nothing is started any more.
@@ -75,6 +77,7 @@ impl Context {
         (max_templates, pool): (usize, usize),
         admission: Admission,
         policies: Policies,
+        backups: Backups,
         boot: String,
     ) -> Self {
         let intake = layout
@@ -96,6 +99,7 @@ impl Context {
             admission,
             policies,
             volume_claims: VolumeClaims::default(),
+            backups,
             boot,
             going_down: AtomicBool::new(false),
             closing: CancellationToken::new(),

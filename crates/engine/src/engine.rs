@@ -33,6 +33,7 @@ use crate::sandbox::directory::Directory;
 use crate::sandbox::handle::Handle;
 use crate::sandbox::work::{Material, Work};
 use crate::view::{Created, HostView, ImageView, SandboxView, UserView};
+use crate::volumes::backups::Backups;
 use crate::volumes::copies::NewVolumes;
 use crate::{naming, recovery, storage};
 
@@ -94,6 +95,7 @@ impl Engine {
             (config.max_templates, config.pool),
             admission,
             Policies::new(config.idle),
+            Backups::new(&config.backup)?,
             boot,
         ));
         ctx.load_policies().await?;
@@ -113,6 +115,7 @@ impl Engine {
         engine.watch_memory();
         engine.watch_storage();
         engine.wake_kept_hot();
+        engine.keep_backups(&config.backup.schedule);
         Ok(engine)
     }
 

@@ -106,6 +106,14 @@ pub enum Error {
         /// What to do about it.
         hint: Option<String>,
     },
+    /// The daemon is not set up for this (501).
+    #[error("{message}")]
+    NotConfigured {
+        /// What is missing.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
     /// The guest refused: no such program, user or directory (400).
     #[error("{message}")]
     Guest {
@@ -187,6 +195,7 @@ impl Error {
         match self {
             Self::Conflict { hint, .. }
             | Self::Unavailable { hint, .. }
+            | Self::NotConfigured { hint, .. }
             | Self::Failed { hint, .. } => hint.as_deref(),
             Self::NoRoom { .. } => {
                 Some("stop a sandbox, ask for less `--memory`, or wait for room with `--wait`")

@@ -3,7 +3,7 @@
 pub use bhatti_host::extents::Usage;
 pub use bhatti_lifecycle::tree::{Member, Placed};
 use bhatti_store::attachment::AttachedVolume;
-use bhatti_types::id::{ImageId, SandboxId, SnapshotId, TemplateId, UserId, VolumeId};
+use bhatti_types::id::{BackupId, ImageId, SandboxId, SnapshotId, TemplateId, UserId, VolumeId};
 use bhatti_types::idle::IdleSettings;
 use bhatti_types::labels::Labels;
 use bhatti_types::mount::MountPath;
@@ -13,6 +13,7 @@ use bhatti_types::size::{DiskMb, MemoryMb, Vcpus, VolumeMb};
 use bhatti_types::state::{Status, Thermal};
 use jiff::Timestamp;
 
+pub use crate::config::BackupTarget;
 pub use crate::idle_view::{IdleView, Next};
 pub use crate::sandbox::leases::{Held, Lease};
 
@@ -101,6 +102,23 @@ pub struct VolumeView {
     pub holders: Vec<HolderView>,
     /// What it takes on disk now; `None` if it can't be told.
     pub usage: Option<Usage>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A backup of a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupView {
+    /// Its id.
+    pub id: BackupId,
+    /// Where it is.
+    pub target: BackupTarget,
+    /// Size of the volume, in bytes.
+    pub size_bytes: u64,
+    /// What it holds, in bytes.
+    pub data_bytes: u64,
+    /// What was sent for it, compressed, in bytes.
+    pub sent_bytes: u64,
     /// When it was made.
     pub created_at: Timestamp,
 }

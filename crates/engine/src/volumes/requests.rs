@@ -11,6 +11,7 @@ use bhatti_types::name::VolumeName;
 use bhatti_types::size::VolumeMb;
 use jiff::Timestamp;
 
+use super::backups::unfinished;
 use super::copies::{NewVolumes, Wanted};
 use super::disk::{self, blocking};
 use crate::checkpoint::{self, Depth, SavedVolume};
@@ -463,6 +464,10 @@ impl Context {
                 if !kept.contains(&id) {
                     tracing::info!(volume = %id, "a volume that nobody knows is deleted");
                     files::remove_tree(&dir.join(id.as_str()))?;
+                    continue;
+                }
+                for path in unfinished(&dir.join(id.as_str())) {
+                    files::remove_file(&path)?;
                 }
             }
             Ok(())
