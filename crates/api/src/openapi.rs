@@ -56,13 +56,16 @@ const TOKEN_SCHEME: &str = "token";
     user::User,
     volume::AttachVolume,
     volume::AttachedVolume,
+    volume::BackUpVolume,
     volume::CloneVolume,
     volume::CreateVolume,
     volume::DetachVolume,
     volume::PersistentVolume,
     volume::ResizeVolume,
+    volume::RestoreVolume,
     volume::Volume,
     volume::VolumeAttachment,
+    volume::VolumeBackup,
 )))]
 struct Schemas;
 
@@ -254,6 +257,26 @@ fn describe(operation: Operation) -> Description {
             Some("DetachVolume"),
             vec![ok(Body::One("Sandbox"))],
         ),
+        Operation::BackupList => of(
+            "The backups of a volume, also of one that is gone; `to` says where to look",
+            None,
+            vec![ok(Body::Many("VolumeBackup"))],
+        ),
+        Operation::BackupCreate => of(
+            "Backs the volume up as it is at one moment",
+            Some("BackUpVolume"),
+            vec![made(Body::One("VolumeBackup"))],
+        ),
+        Operation::BackupRestore => of(
+            "Puts a volume that no sandbox has back to what it was",
+            Some("RestoreVolume"),
+            vec![ok(Body::One("Volume"))],
+        ),
+        Operation::BackupDelete => of(
+            "Deletes a backup, and what no other needs",
+            None,
+            vec![ok(Body::One("StatusBody"))],
+        ),
         Operation::Tree => of(
             "The caller's sandboxes and checkpoints, each before what descends from it",
             None,
@@ -373,6 +396,7 @@ fn body_may_be_missing(operation: Operation) -> bool {
             | Operation::SandboxFork
             | Operation::SnapshotResume
             | Operation::ImageWarm
+            | Operation::BackupCreate
             | Operation::SleepAll
     )
 }

@@ -107,6 +107,45 @@ pub struct Volume {
     pub created_at: String,
 }
 
+/// `POST /volumes/{name}/backups`. Everything may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BackUpVolume {
+    /// Where to: `s3` or `directory`; if missing, the first of these that the daemon has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
+/// `POST /volumes/{name}/backups/restore`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreVolume {
+    /// The backup.
+    pub backup_id: String,
+    /// Where it is: `s3` or `directory`; if missing, the first of these that the daemon has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
+/// A backup of a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct VolumeBackup {
+    /// Its id.
+    pub id: String,
+    /// Name of the volume.
+    pub volume: String,
+    /// Where it is: `s3` or `directory`.
+    pub target: String,
+    /// Size of the volume, in bytes.
+    pub size_bytes: u64,
+    /// What it holds, in bytes.
+    pub data_bytes: u64,
+    /// What was sent for it, in bytes: what earlier backups did not have, compressed.
+    pub sent_bytes: u64,
+    /// When it was made, RFC 3339.
+    pub created_at: String,
+}
+
 /// A sandbox that has a volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VolumeAttachment {

@@ -2,7 +2,8 @@
 
 use bhatti_api::sandbox::{Sandbox, StatusBody};
 use bhatti_api::volume::{
-    AttachVolume, CloneVolume, CreateVolume, DetachVolume, ResizeVolume, Volume,
+    AttachVolume, BackUpVolume, CloneVolume, CreateVolume, DetachVolume, ResizeVolume,
+    RestoreVolume, Volume, VolumeBackup,
 };
 
 use crate::client::{Call, Client, segment};
@@ -58,6 +59,60 @@ impl Client {
             .await
     }
 
+    /// Backs a volume up.
+    pub async fn volume_backup(&self, name: &str, to: Option<&str>) -> Result<VolumeBackup, Error> {
+        let path = format!("/volumes/{}/backups", segment(name));
+        let body = BackUpVolume {
+            to: to.map(str::to_owned),
+        };
+        self.fetch(Call::post(path, "POST /volumes/{name}/backups", &body))
+            .await
+    }
+
+    /// The backups of a volume, oldest first.
+    pub async fn volume_backups(
+        &self,
+        name: &str,
+        to: Option<&str>,
+    ) -> Result<Vec<VolumeBackup>, Error> {
+        let path = format!("/volumes/{}/backups{}", segment(name), at(to));
+        self.fetch(Call::get(path, "GET /volumes/{name}/backups"))
+            .await
+    }
+
+    /// Puts a volume back to what it was.
+    pub async fn volume_restore(
+        &self,
+        name: &str,
+        backup: &str,
+        to: Option<&str>,
+    ) -> Result<Volume, Error> {
+        let path = format!("/volumes/{}/backups/restore", segment(name));
+        let body = RestoreVolume {
+            backup_id: backup.to_owned(),
+            to: to.map(str::to_owned),
+        };
+        self.fetch(Call::post(
+            path,
+            "POST /volumes/{name}/backups/restore",
+            &body,
+        ))
+        .await
+    }
+
+    /// Deletes a backup.
+    pub async fn volume_backup_delete(
+        &self,
+        name: &str,
+        backup: &str,
+        to: Option<&str>,
+    ) -> Result<StatusBody, Error> {
+        let (name, backup) = (segment(name), segment(backup));
+        let path = format!("/volumes/{name}/backups/{backup}{}", at(to));
+        self.fetch(Call::delete(path, "DELETE /volumes/{name}/backups/{id}"))
+            .await
+    }
+
     /// Takes a volume from a sandbox.
     pub async fn volume_detach(&self, name: &str, sandbox: &str) -> Result<Sandbox, Error> {
         let path = format!("/volumes/{}/detach", segment(name));
@@ -67,4 +122,9 @@ impl Client {
         self.fetch(Call::post(path, "POST /volumes/{name}/detach", &body))
             .await
     }
+}
+
+/// Where a backup is, as a query.
+fn at(to: Option<&str>) -> String {
+    to.map_or_else(String::new, |to| format!("?to={}", segment(to)))
 }

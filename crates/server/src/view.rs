@@ -9,12 +9,14 @@ use bhatti_api::snapshot::Snapshot;
 use bhatti_api::template::Template;
 use bhatti_api::tree::TreeNode;
 use bhatti_api::user::User;
-use bhatti_api::volume::{AttachedVolume, Volume, VolumeAttachment};
+use bhatti_api::volume::{AttachedVolume, Volume, VolumeAttachment, VolumeBackup};
 use bhatti_engine::view::{
-    AttachedView, Descendant, HolderView, IdleView, ImageView, Member, Next, SandboxLineView,
-    SandboxView, SleepAllView, SnapshotView, TemplateView, TreeView, Usage, UserView, VolumeView,
+    AttachedView, BackupView, Descendant, HolderView, IdleView, ImageView, Member, Next,
+    SandboxLineView, SandboxView, SleepAllView, SnapshotView, TemplateView, TreeView, Usage,
+    UserView, VolumeView,
 };
 use bhatti_types::idle::IdleTime;
+use bhatti_types::name::VolumeName;
 use bhatti_types::parent::Parent;
 use jiff::Timestamp;
 
@@ -95,6 +97,18 @@ pub(crate) fn volume(view: VolumeView) -> Volume {
         disk_own_bytes: view.usage.map(|usage| usage.own_bytes),
         disk_shared_bytes: view.usage.map(|usage| usage.shared_bytes),
         created_by: view.user.into(),
+        created_at: time(view.created_at),
+    }
+}
+
+pub(crate) fn backup(volume: &VolumeName, view: BackupView) -> VolumeBackup {
+    VolumeBackup {
+        id: view.id.into(),
+        volume: volume.to_string(),
+        target: view.target.as_str().to_owned(),
+        size_bytes: view.size_bytes,
+        data_bytes: view.data_bytes,
+        sent_bytes: view.sent_bytes,
         created_at: time(view.created_at),
     }
 }

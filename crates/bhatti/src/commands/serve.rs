@@ -181,6 +181,7 @@ async fn serve_until(
             IdleTime::After(limit) => limit,
             IdleTime::Never => LONGEST_WAKE,
         },
+        backup: settings.backup.0.clone(),
         faults,
         ..EngineConfig::new(settings.data_dir.clone())
     };

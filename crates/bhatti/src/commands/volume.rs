@@ -4,6 +4,7 @@ use bhatti_api::volume::{AttachVolume, CreateVolume, Volume};
 use bhatti_types::name::{SandboxName, VolumeName};
 use clap::{Args, Subcommand};
 
+use super::backup::{self, BackupArgs, BackupDeleteArgs, RestoreArgs};
 use crate::failure::Failure;
 use crate::progress::with_progress;
 use crate::prompt::confirm;
@@ -31,6 +32,14 @@ pub(crate) enum VolumeCommand {
     Attach(AttachArgs),
     /// Take a volume from a sandbox
     Detach(DetachArgs),
+    /// Back a volume up as it is at one moment
+    Backup(BackupArgs),
+    /// List the backups of a volume
+    BackupList(BackupArgs),
+    /// Put a volume that no sandbox has back to what it was
+    Restore(RestoreArgs),
+    /// Delete a backup
+    BackupDelete(BackupDeleteArgs),
 }
 
 /// Flags of `bhatti volume create`.
@@ -119,6 +128,10 @@ pub(crate) async fn run(command: VolumeCommand, context: &Context) -> Result<(),
         VolumeCommand::Clone(args) => clone(args, context).await,
         VolumeCommand::Attach(args) => attach(args, context).await,
         VolumeCommand::Detach(args) => detach(args, context).await,
+        VolumeCommand::Backup(args) => backup::create(args, context).await,
+        VolumeCommand::BackupList(args) => backup::list(args, context).await,
+        VolumeCommand::Restore(args) => backup::restore(args, context).await,
+        VolumeCommand::BackupDelete(args) => backup::delete(args, context).await,
     }
 }
 

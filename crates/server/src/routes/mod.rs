@@ -1,5 +1,6 @@
 //! The handlers, one file for each resource.
 
+mod backups;
 mod exec;
 mod host;
 mod images;

@@ -5,7 +5,9 @@ use axum::routing::{MethodRouter, delete, get, patch, post};
 use bhatti_api::routes::{Method, Operation};
 
 use crate::app::App;
-use crate::routes::{exec, host, images, sandboxes, snapshots, templates, tree, users, volumes};
+use crate::routes::{
+    backups, exec, host, images, sandboxes, snapshots, templates, tree, users, volumes,
+};
 
 /// The handler of a row of the table of routes.
 pub(crate) fn handler(method: Method, operation: Operation) -> MethodRouter<App> {
@@ -43,6 +45,10 @@ pub(crate) fn handler(method: Method, operation: Operation) -> MethodRouter<App>
         Operation::VolumeClone => on(method, volumes::clone),
         Operation::VolumeAttach => on(method, volumes::attach),
         Operation::VolumeDetach => on(method, volumes::detach),
+        Operation::BackupList => on(method, backups::list),
+        Operation::BackupCreate => on(method, backups::create),
+        Operation::BackupRestore => on(method, backups::restore),
+        Operation::BackupDelete => on(method, backups::remove),
         Operation::UserList => on(method, users::list),
         Operation::UserCreate => on(method, users::create),
         Operation::UserGet => on(method, users::show),
