@@ -1,16 +1,10 @@
 -- schema version 3
-CREATE TABLE attachments (
-    volume_id  TEXT NOT NULL REFERENCES volumes (id),
-    sandbox_id TEXT NOT NULL REFERENCES sandboxes (id),
-    lun        INTEGER NOT NULL,
-    serial     TEXT NOT NULL,
-    mount      TEXT NOT NULL,
-    read_only  INTEGER NOT NULL,
-    owned      INTEGER NOT NULL,
-    PRIMARY KEY (sandbox_id, lun),
-    UNIQUE (volume_id, sandbox_id),
-    UNIQUE (sandbox_id, serial),
-    UNIQUE (sandbox_id, mount)
+CREATE TABLE image_shares (
+    owner_id  TEXT NOT NULL REFERENCES users (id),
+    image     TEXT NOT NULL,
+    user_id   TEXT NOT NULL REFERENCES users (id),
+    shared_at TEXT NOT NULL,
+    PRIMARY KEY (owner_id, image, user_id)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE journal (
     op        TEXT PRIMARY KEY,
@@ -81,16 +75,5 @@ CREATE TABLE users (
     max_memory_mb_per_sandbox INTEGER NOT NULL,
     max_snapshots             INTEGER NOT NULL,
     created_at                TEXT NOT NULL
-, idle TEXT NOT NULL DEFAULT '{}', max_volume_mb INTEGER NOT NULL DEFAULT 20480) STRICT;
-CREATE TABLE volumes (
-    id         TEXT PRIMARY KEY,
-    user_id    TEXT NOT NULL REFERENCES users (id),
-    name       TEXT NOT NULL,
-    status     TEXT NOT NULL,
-    size_mb    INTEGER NOT NULL,
-    generation INTEGER NOT NULL,
-    created_at TEXT NOT NULL,
-    UNIQUE (user_id, name)
-) STRICT;
-CREATE UNIQUE INDEX attachments_writer ON attachments (volume_id) WHERE read_only = 0;
+, idle TEXT NOT NULL DEFAULT '{}', max_images INTEGER NOT NULL DEFAULT 10) STRICT;
 CREATE UNIQUE INDEX sandboxes_name ON sandboxes (user_id, name) WHERE status <> 'destroying';

@@ -11,6 +11,7 @@ pub mod openapi;
 pub mod routes;
 pub mod sandbox;
 pub mod snapshot;
+pub mod task;
 pub mod template;
 pub mod tree;
 pub mod user;

@@ -6,12 +6,17 @@ use utoipa::openapi::path::{
 };
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::response::{Response, ResponseBuilder};
-use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
+use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Content, ContentBuilder, InfoBuilder, Ref, RefOr, Required, Schema};
 
+use crate::image::TAR;
 use crate::routes::{Auth, EXISTING_HEADER, Method, NDJSON, Operation, ROUTES, Route};
-use crate::{error, exec, host, idle, image, sandbox, snapshot, template, tree, user, volume};
+use crate::{
+    error, exec, host, idle, image, sandbox, snapshot, task, template, tree, user, volume,
+};
+
+mod images;
 
 /// Generation of the contract, told by `GET /version`.
 pub const API_VERSION: &str = "1";
@@ -35,7 +40,18 @@ const TOKEN_SCHEME: &str = "token";
     idle::Lease,
     idle::SleepAll,
     idle::SleptAll,
+    image::CollectGarbage,
+    image::CollectedGarbage,
+    image::DeletedImage,
+    image::GarbageItem,
+    image::GivenAuth,
     image::Image,
+    image::PullImage,
+    image::PushImage,
+    image::RegistryAuth,
+    image::SaveImage,
+    image::ShareImage,
+    image::TaskStarted,
     sandbox::CreateSandbox,
     sandbox::ForkSandbox,
     sandbox::RollbackSandbox,
@@ -47,6 +63,9 @@ const TOKEN_SCHEME: &str = "token";
     snapshot::CreateSnapshot,
     snapshot::ResumeSnapshot,
     snapshot::Snapshot,
+    task::Task,
+    task::TaskPart,
+    task::TaskProgress,
     tree::TreeNode,
     template::Template,
     template::WarmImage,
@@ -90,6 +109,8 @@ enum Body {
     Many(&'static str),
     /// Several, each of the first kind or each of the second.
     ManyOf(&'static str, &'static str),
+    /// A tar.
+    Tar,
     /// One of two as JSON, or lines of the third.
     Exec(&'static str, &'static str, &'static str),
 }
@@ -282,11 +303,19 @@ fn describe(operation: Operation) -> Description {
             None,
             vec![ok(Body::Many("TreeNode"))],
         ),
-        Operation::ImageList => of(
-            "Images the caller may use",
-            None,
-            vec![ok(Body::Many("Image"))],
-        ),
+        Operation::SandboxSaveImage => images::save(),
+        Operation::ImageList => images::list(),
+        Operation::ImagePull => images::pull(),
+        Operation::ImageImport => images::import(),
+        Operation::ImageDelete => images::delete(),
+        Operation::ImageExport => images::export(),
+        Operation::ImagePush => images::push(),
+        Operation::ImageShare => images::share(),
+        Operation::ImageUnshare => images::unshare(),
+        Operation::TaskList => images::task_list(),
+        Operation::TaskGet => images::task_get(),
+        Operation::TaskCancel => images::task_cancel(),
+        Operation::CollectGarbage => images::gc(),
         Operation::ImageGet => of("One image", None, vec![ok(Body::One("Image"))]),
         Operation::ImageWarm => of(
             "Makes the template of a size of machine, ahead of the first create",
@@ -362,6 +391,10 @@ fn path_item(route: &Route) -> PathItem {
             .build();
         operation = operation.request_body(Some(body));
     }
+    if route.operation == Operation::ImageImport {
+        let archive = RequestBodyBuilder::new().content(TAR, bytes());
+        operation = operation.request_body(Some(archive.required(Some(Required::True)).build()));
+    }
     for reply in &description.replies {
         operation = operation.response(reply.status, success(reply));
     }
@@ -398,6 +431,7 @@ fn body_may_be_missing(operation: Operation) -> bool {
             | Operation::ImageWarm
             | Operation::BackupCreate
             | Operation::SleepAll
+            | Operation::CollectGarbage
     )
 }
 
@@ -446,6 +480,9 @@ fn parameters(route: &Route) -> Vec<Parameter> {
                 .build(),
         );
     }
+    if route.operation == Operation::ImageImport {
+        parameters.extend(images::import_parameters());
+    }
     if matches!(
         route.operation,
         Operation::SandboxList | Operation::SandboxGet
@@ -481,6 +518,7 @@ fn success(reply: &Reply) -> Response {
                 .item(many(other));
             response.content("application/json", content(either.into()))
         }
+        Body::Tar => response.content(TAR, bytes()),
         Body::Exec(result, detached, line) => {
             let either = utoipa::openapi::schema::OneOfBuilder::new()
                 .item(reference(result))
@@ -497,6 +535,14 @@ fn success(reply: &Reply) -> Response {
         response = response.header(EXISTING_HEADER, header);
     }
     response.build()
+}
+
+/// Bytes as they are.
+fn bytes() -> Content {
+    let schema = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)));
+    content(schema.into())
 }
 
 fn reference(schema: &str) -> RefOr<Schema> {

@@ -24,6 +24,9 @@ pub struct CreateUser {
     /// Most storage of all volumes together, in MiB; 20480 if missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_volume_mb: Option<u32>,
+    /// Most images of its own at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_images: Option<u32>,
 }
 
 /// A user as shown.
@@ -44,6 +47,9 @@ pub struct User {
     /// Most storage of all volumes together, in MiB.
     #[serde(default)]
     pub max_volume_mb: u32,
+    /// Most images of its own at once.
+    #[serde(default)]
+    pub max_images: u32,
     /// When it was made, RFC 3339.
     pub created_at: String,
 }

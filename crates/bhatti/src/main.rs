@@ -5,6 +5,7 @@
 mod args;
 mod commands;
 mod config;
+mod container;
 mod env;
 mod failure;
 mod output;
@@ -16,6 +17,7 @@ mod run;
 mod signals;
 mod style;
 mod table;
+mod task;
 mod trace_file;
 mod usage;
 mod values;

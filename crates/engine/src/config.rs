@@ -25,6 +25,9 @@ pub struct EngineConfig {
     pub max_templates: usize,
     /// Most started clones in stock for each template; with 0, there are none.
     pub pool: usize,
+    /// What machines that are awake may have together, in bytes, if that is less than what the host
+    /// has for them.
+    pub memory_limit: Option<u64>,
     /// What holds for idle sandboxes of which nothing else is set.
     pub idle: IdlePolicy,
     /// How long a request waits for a sandbox to wake; longer and it is told to ask again.
@@ -52,6 +55,7 @@ impl EngineConfig {
             accelerator: AcceleratorChoice::Auto,
             max_templates: DEFAULT_MAX_TEMPLATES,
             pool: 0,
+            memory_limit: None,
             storage: StorageSettings {
                 choice: StorageChoice::Plain,
                 ..StorageSettings::default()

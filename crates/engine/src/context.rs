@@ -21,8 +21,10 @@ use crate::accelerator::Accelerators;
 use crate::admission::Admission;
 use crate::error::Error;
 use crate::fault::Faults;
+use crate::images::lookup::ImageLocks;
 use crate::layout::Layout;
 use crate::policies::Policies;
+use crate::tasks::registry::Tasks;
 use crate::templates::registry::Templates;
 use crate::templates::stock::Stock;
 use crate::volumes::backups::Backups;
@@ -37,6 +39,10 @@ pub(crate) struct Context {
     pub(crate) vmm: Arc<dyn Vmm>,
     pub(crate) kits: KitStore,
     pub(crate) images: Catalog,
+    /// Who uses which image.
+    pub(crate) image_locks: ImageLocks,
+    /// Work that takes longer than a request.
+    pub(crate) long: Tasks,
     /// Takes in images from outside, where machines are kept on another file system.
     pub(crate) intake: Option<Arc<Intake>>,
     pub(crate) accelerators: Accelerators,
@@ -91,6 +97,8 @@ impl Context {
             vmm,
             kits,
             images,
+            image_locks: ImageLocks::default(),
+            long: Tasks::default(),
             intake,
             accelerators,
             faults,

@@ -13,7 +13,7 @@ use bhatti_lifecycle::state::State;
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::store::Store;
 use bhatti_store::user::{LOCAL_NAME, UserRow, local_id};
-use bhatti_types::name::{ImageName, SandboxName, UserName};
+use bhatti_types::name::{SandboxName, UserName};
 use bhatti_types::secret::Token;
 use bhatti_vmm::machine::Vmm;
 use bhatti_vmm::qemu::launcher::Qemu;
@@ -27,12 +27,12 @@ use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::layout::Layout;
 use crate::policies::Policies;
-use crate::request::{Caller, IdleEdit, NewSandbox, NewUser, Role};
+use crate::request::{Caller, NewSandbox, NewUser, Role, UserEdit};
 use crate::sandbox::actor::Actor;
 use crate::sandbox::directory::Directory;
 use crate::sandbox::handle::Handle;
 use crate::sandbox::work::{Material, Work};
-use crate::view::{Created, HostView, ImageView, SandboxView, UserView};
+use crate::view::{Created, HostView, SandboxView, UserView};
 use crate::volumes::backups::Backups;
 use crate::volumes::copies::NewVolumes;
 use crate::{naming, recovery, storage};
@@ -80,7 +80,7 @@ impl Engine {
         let images = Catalog::open(layout.images())?;
         let accelerators = Accelerators::new(config.accelerator);
         let directory = Arc::new(Directory::default());
-        let admission = Admission::new(Box::new(ThisHost), &directory);
+        let admission = Admission::new(Box::new(ThisHost), config.memory_limit, &directory);
         let boot = facts::boot_id().map_err(Error::internal)?;
         let ctx = Arc::new(Context::new(
             layout,
@@ -99,6 +99,7 @@ impl Engine {
             boot,
         ));
         ctx.load_policies().await?;
+        ctx.sweep_images().await?;
         ctx.take_images().await?;
         recovery::recover(&ctx, &directory).await?;
         ctx.sweep_volumes().await?;
@@ -331,16 +332,6 @@ impl Engine {
         Err(Error::internal("no free name was found"))
     }
 
-    /// Images the caller may use.
-    pub async fn image_list(&self, _caller: &Caller) -> Result<Vec<ImageView>, Error> {
-        self.ctx.image_list().await
-    }
-
-    /// One image.
-    pub async fn image_get(&self, _caller: &Caller, name: &ImageName) -> Result<ImageView, Error> {
-        self.ctx.image_get(name).await
-    }
-
     /// Makes a user and its token.
     pub async fn user_create(&self, new: NewUser) -> Result<(UserView, Token), Error> {
         self.ctx.user_create(new).await
@@ -356,9 +347,9 @@ impl Engine {
         self.ctx.user_get(name).await
     }
 
-    /// Changes what a user's sandboxes do when idle, at once.
-    pub async fn user_edit(&self, name: &UserName, idle: IdleEdit) -> Result<UserView, Error> {
-        self.ctx.user_edit(name, idle).await
+    /// Changes what a user's sandboxes do when idle, and its limits, at once.
+    pub async fn user_edit(&self, name: &UserName, edit: UserEdit) -> Result<UserView, Error> {
+        self.ctx.user_edit(name, edit).await
     }
 
     /// Deletes a user that has nothing left.

@@ -30,6 +30,8 @@ pub enum Kind {
     Volume,
     /// A backup of a volume.
     Backup,
+    /// A task.
+    Task,
 }
 
 impl fmt::Display for Kind {
@@ -42,6 +44,7 @@ impl fmt::Display for Kind {
             Self::Template => "template",
             Self::Volume => "volume",
             Self::Backup => "backup",
+            Self::Task => "task",
         })
     }
 }
@@ -318,7 +321,8 @@ impl From<CallError> for Error {
                     | RefusedKind::Invalid
                     | RefusedKind::Busy
                     | RefusedKind::Failed
-                    | RefusedKind::Unsupported => 1,
+                    | RefusedKind::Unsupported
+                    | RefusedKind::NotListening => 1,
                 },
             },
             CallError::TimedOut { what, limit } => Self::Timeout {
@@ -393,6 +397,12 @@ impl From<KitError> for Error {
 
 impl From<CatalogError> for Error {
     fn from(error: CatalogError) -> Self {
-        Self::internal(error)
+        match error {
+            CatalogError::Exists { name, .. } => Self::Exists {
+                kind: Kind::Image,
+                name: name.to_string(),
+            },
+            CatalogError::Store { .. } | CatalogError::Damaged { .. } => Self::internal(error),
+        }
     }
 }

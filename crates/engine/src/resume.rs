@@ -104,6 +104,8 @@ impl Engine {
             used_at: None,
             wake_at: None,
             parent: Some(Parent::Snapshot(snapshot.id.clone())),
+            init: snapshot.init,
+            run: snapshot.run.clone(),
         };
         let saved = self.ctx.saved_volumes(&snapshot.id).await?;
         let volumes = NewVolumes::copied(saved.clone(), user.max_volume_mb);

@@ -1,5 +1,6 @@
 //! What an agent says of itself.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// What the agent said in the handshake.
@@ -13,6 +14,9 @@ pub struct AgentInfo {
     pub kernel: String,
     /// Identity of the boot; the same in every copy made from one snapshot.
     pub boot_id: String,
+    /// What process 1 of the guest is: `lohar` or `systemd`; empty if the agent is older than the
+    /// question.
+    pub init: String,
 }
 
 /// How the agent is doing.
@@ -28,6 +32,15 @@ pub struct AgentStatus {
     pub streams: u32,
     /// How often it was given an identity.
     pub generation: u64,
+}
+
+/// A TCP socket that is listened on in a guest: the guest's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListeningPort {
+    /// Its port.
+    pub port: u16,
+    /// The address it is bound to; unspecified for all of them.
+    pub address: IpAddr,
 }
 
 /// The next thing in a guest that wants to run by the wall clock.

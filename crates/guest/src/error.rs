@@ -115,6 +115,8 @@ pub enum RefusedKind {
     Failed,
     /// The agent does not know the operation: it is older than this daemon.
     Unsupported,
+    /// Nothing listens there.
+    NotListening,
 }
 
 impl From<Refused> for CallError {
@@ -129,6 +131,7 @@ impl From<Refused> for CallError {
             RefusalKind::Busy => RefusedKind::Busy,
             RefusalKind::Failed => RefusedKind::Failed,
             RefusalKind::Unsupported => RefusedKind::Unsupported,
+            RefusalKind::NotListening => RefusedKind::NotListening,
         };
         Self::Refused {
             kind,

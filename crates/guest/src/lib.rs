@@ -13,11 +13,13 @@
 //! ```
 
 pub mod agent;
+pub mod connection;
 mod driver;
 mod error;
 pub mod exec;
 mod handshake;
 pub mod identity;
 pub mod link;
+pub mod service;
 mod stream;
 pub mod volumes;

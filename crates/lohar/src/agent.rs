@@ -11,7 +11,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::exec::plan::Defaults;
 use crate::exec::registry::Registry;
+use crate::freezer::Freezer;
 use crate::reaper::Reaper;
+use crate::service::supervisor::Supervisor;
 use crate::system::{System, SystemError};
 
 /// An agent. Clones share it.
@@ -34,6 +36,9 @@ struct Inner {
     /// Held while timers are looked for. One look that hangs then costs one thread, and not one
     /// for each that asks.
     looking: Arc<tokio::sync::Mutex<()>>,
+    supervisor: Arc<Supervisor>,
+    /// Holds writes to the disk while it is copied.
+    freezer: Freezer,
     since: Instant,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -46,7 +51,9 @@ impl Agent {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: kernel_text("osrelease"),
             boot_id: kernel_text("random/boot_id"),
+            init: system.init().to_owned(),
         };
+        let supervisor = Supervisor::new(system.log_dir(), system.run_dir());
         Self {
             inner: Arc::new(Inner {
                 hello,
@@ -58,6 +65,8 @@ impl Agent {
                 generation: tokio::sync::Mutex::default(),
                 last_generation: Mutex::default(),
                 looking: Arc::default(),
+                supervisor: Arc::new(supervisor),
+                freezer: Freezer::default(),
                 since: Instant::now(),
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),
@@ -71,6 +80,15 @@ impl Agent {
         self.inner.stop.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+    }
+
+    /// Ends the program that the machine keeps running, in good order. It is not started again.
+    pub async fn end_service(&self) {
+        self.inner.supervisor.end().await;
+    }
+
+    pub(crate) fn supervisor(&self) -> &Supervisor {
+        &self.inner.supervisor
     }
 
     pub(crate) fn hello(&self) -> &AgentHello {
@@ -91,6 +109,10 @@ impl Agent {
 
     pub(crate) fn registry(&self) -> &Arc<Registry> {
         &self.inner.registry
+    }
+
+    pub(crate) fn freezer(&self) -> &Freezer {
+        &self.inner.freezer
     }
 
     pub(crate) fn stopping(&self) -> &CancellationToken {
@@ -119,6 +141,7 @@ impl Agent {
             user: identity.user.clone(),
             cwd: identity.cwd.clone(),
         };
+        let service = identity.service.clone();
         let system = Arc::clone(&self.inner.system);
         let taken =
             tokio::task::spawn_blocking(move || system.take_identity(&identity, next)).await;
@@ -129,6 +152,9 @@ impl Agent {
         *generation = next;
         *lock(&self.inner.last_generation) = next;
         *lock(&self.inner.defaults) = defaults;
+        if let Some(service) = service {
+            self.inner.supervisor.start(self, service);
+        }
         Ok(())
     }
 

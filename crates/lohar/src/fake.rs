@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bhatti_proto::message::{Identity, MountVolume, NextTimerReply, VolumeAt};
 use tokio::sync::watch;
@@ -23,6 +25,10 @@ struct State {
     clock: Option<u64>,
     next_timer: NextTimerReply,
     refuse_identity: bool,
+    log_dir: Option<PathBuf>,
+    frozen: bool,
+    refuse_freeze: bool,
+    freezes: u32,
     /// Disks by serial number.
     disks: BTreeMap<String, FakeDisk>,
 }
@@ -66,6 +72,21 @@ impl FakeSystem {
         self.state().refuse_identity = refuse;
     }
 
+    /// From now on, refuses to be frozen or lets itself be.
+    pub fn refuse_freeze(&self, refuse: bool) {
+        self.state().refuse_freeze = refuse;
+    }
+
+    /// Whether its writes are held.
+    pub fn is_frozen(&self) -> bool {
+        self.state().frozen
+    }
+
+    /// How often it was frozen.
+    pub fn freezes(&self) -> u32 {
+        self.state().freezes
+    }
+
     /// From now on, gives this as what next wants to run.
     pub fn set_next_timer(&self, next: NextTimerReply) {
         self.state().next_timer = next;
@@ -107,6 +128,11 @@ impl FakeSystem {
             Some(disk) => work(disk).map_err(failed),
             None => Err(failed(io::ErrorKind::NotFound.into())),
         }
+    }
+
+    /// Keeps what the program writes in this directory. To be said before there is an agent.
+    pub fn keep_log_in(&self, dir: &Path) {
+        self.state().log_dir = Some(dir.to_owned());
     }
 
     /// Waits until it was asked to power off.
@@ -182,7 +208,41 @@ impl System for FakeSystem {
         })
     }
 
+    fn freeze(&self) -> Result<(), SystemError> {
+        let mut state = self.state();
+        if state.frozen || state.refuse_freeze {
+            return Err(SystemError {
+                what: "freeze the root file system",
+                source: io::ErrorKind::ResourceBusy.into(),
+            });
+        }
+        state.frozen = true;
+        state.freezes += 1;
+        Ok(())
+    }
+
+    fn thaw(&self) -> Result<(), SystemError> {
+        self.state().frozen = false;
+        Ok(())
+    }
+
     fn power_off(&self) {
         self.power_off.send_replace(true);
+    }
+
+    fn init(&self) -> &'static str {
+        "lohar"
+    }
+
+    fn settle(&self, _limit: Duration) -> String {
+        String::new()
+    }
+
+    fn log_dir(&self) -> Option<PathBuf> {
+        self.state().log_dir.clone()
+    }
+
+    fn run_dir(&self) -> Option<PathBuf> {
+        None
     }
 }

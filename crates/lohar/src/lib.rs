@@ -11,22 +11,28 @@
 //! ```text
 //! port ── session::serve ── yamux ──┬── operation ── exec ── reaper
 //!                                   ├── operation ── system (identity, sync, power off, timers)
+//!                                   ├── operation ── dial (a service in the guest)
 //!                                   └── …
 //! ```
 
 pub mod agent;
 mod buffered;
+mod dial;
 mod exec;
 pub mod fake;
-mod freeze;
+mod freezer;
 pub mod init;
+pub mod modprobe;
 mod operation;
 pub mod port;
+mod ports;
 mod probe;
 pub mod reaper;
 pub mod run;
+mod service;
 pub mod session;
 mod sys;
 pub mod system;
+mod systemctl;
 mod timers;
 mod volumes;

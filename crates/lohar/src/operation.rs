@@ -10,18 +10,22 @@ use bhatti_proto::message::{
     Detach, Detached, Exec, FreezeVolume, Identity, RefusalKind, Reply, Request, VolumeAt, reply,
     request,
 };
+use bhatti_proto::service::Settled;
 use futures::io::AsyncWriteExt as _;
 use tokio::net::unix::pipe;
 use tokio::time::{Instant, timeout};
 use yamux::Stream;
 
 use crate::agent::Agent;
+use crate::dial;
 use crate::exec::attached::{self, Attached, Outputs};
 use crate::exec::child::{self, FileMode, Output};
 use crate::exec::refusal::Refusal;
 use crate::exec::registry::MAX_ATTACHED;
 use crate::exec::{detached, plan, stdin};
+use crate::ports;
 use crate::probe::Probe;
+use crate::service::logs;
 use crate::system::{System, SystemError};
 
 /// How long a stream may be open without having said what it is for.
@@ -33,6 +37,8 @@ const TIMERS_LIMIT: Duration = Duration::from_secs(5);
 
 /// Longest that a volume stands still.
 const FREEZE_LIMIT: Duration = Duration::from_secs(30);
+/// The longest that the system is waited for to come up, whatever the daemon asks.
+const MAX_SETTLE: Duration = Duration::from_mins(30);
 
 /// Serves a stream that the daemon has opened, in a task of its own.
 pub(crate) fn start(agent: &Agent, stream: Stream, probe: Probe) {
@@ -91,6 +97,28 @@ async fn serve(agent: Agent, stream: Stream, probe: Probe) {
         Some(request::Op::FreezeVolume(freeze)) => {
             answer(stream, freeze_volume(&agent, freeze).await).await;
         }
+        Some(request::Op::ServiceStatus(_)) => {
+            let status = agent.supervisor().status();
+            answer(stream, Reply::new(reply::Op::ServiceStatus(status))).await;
+        }
+        Some(request::Op::Logs(asked)) => {
+            let log = agent.supervisor().log().cloned();
+            logs::give(log, asked, stream, agent.stopping()).await;
+        }
+        Some(request::Op::Settle(asked)) => {
+            answer(stream, settle(&agent, asked.limit_ms).await).await;
+        }
+        Some(request::Op::Terminal(_) | request::Op::Sessions(_)) => {
+            let text = "the guest's agent has no terminals";
+            answer(stream, Reply::refused(RefusalKind::Unsupported, text)).await;
+        }
+        Some(request::Op::Freeze(op)) => {
+            let limit = Duration::from_millis(op.limit_ms);
+            answer(stream, agent.freezer().freeze(agent.system(), limit).await).await;
+        }
+        Some(request::Op::Thaw(_)) => answer(stream, agent.freezer().thaw().await).await,
+        Some(request::Op::Dial(to)) => dial::carry(to.port, stream, &rest).await,
+        Some(request::Op::Ports(_)) => answer(stream, ports().await).await,
         None => {
             let text = "the guest's agent does not know this operation";
             answer(stream, Reply::refused(RefusalKind::Unsupported, text)).await;
@@ -169,6 +197,35 @@ async fn freeze_volume(agent: &Agent, freeze: FreezeVolume) -> Reply {
         });
     }
     reply
+}
+
+async fn settle(agent: &Agent, limit_ms: u64) -> Reply {
+    let system = Arc::clone(agent.system());
+    let limit = Duration::from_millis(limit_ms).min(MAX_SETTLE);
+    let settling = tokio::task::spawn_blocking(move || system.settle(limit));
+    tokio::select! {
+        settled = settling => match settled {
+            Ok(state) => Reply::new(reply::Op::Settled(Settled { state })),
+            Err(error) => {
+                let text = format!("failed to wait for the system: {error}");
+                Reply::refused(RefusalKind::Failed, text)
+            }
+        },
+        () = agent.stopping().cancelled() => {
+            Reply::refused(RefusalKind::Failed, "the agent stops")
+        }
+    }
+}
+
+async fn ports() -> Reply {
+    let found = tokio::task::spawn_blocking(|| ports::listening(Path::new("/proc/net")));
+    match found.await.map_err(std::io::Error::other).flatten() {
+        Ok(found) => Reply::new(reply::Op::Ports(found)),
+        Err(error) => {
+            let text = format!("failed to look for ports: {error}");
+            Reply::refused(RefusalKind::Failed, text)
+        }
+    }
 }
 
 async fn next_timer(agent: &Agent) -> Reply {

@@ -15,8 +15,7 @@ use bhatti_proto::message::{MountVolume, VolumeAt};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::freeze;
-use crate::init::grow;
+use crate::init::{freeze, grow};
 
 /// How long a disk may take to appear.
 const DISK_LIMIT: Duration = Duration::from_secs(10);

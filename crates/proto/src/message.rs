@@ -13,11 +13,21 @@
 //! | `next_timer` | `next_timer` or `refused` |
 //! | `identity`, `sync`, `power_off`, `ping` | `done` or `refused` |
 //! | `mount_volume`, `unmount_volume`, `grow_volume`, `freeze_volume` | `done` or `refused` |
+//! | `service_status` | `service_status` |
+//! | `logs` | `stdout`, any number of times, then `done`; or `refused` |
+//! | `settle` | `settled` |
+//! | `terminal` | `refused`, or `attached`, any number of `stdout`, `exited` or `taken_over` |
+//! | `sessions` | `sessions` |
+//! | `dial` | `refused`, or `done` and then the connection's raw bytes both ways |
+//! | `ports` | `ports` or `refused` |
+//! | `identity`, `sync`, `power_off`, `ping`, `freeze`, `thaw` | `done` or `refused` |
 //!
 //! The daemon resetting the stream of a running exec means that nobody wants it any more, and
 //! the agent kills it. The loss of the whole link does not mean that.
 
 use bytes::Bytes;
+
+use crate::service::Service;
 
 /// What the agent says of itself in its ack.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -31,6 +41,9 @@ pub struct AgentHello {
     /// `/proc/sys/kernel/random/boot_id`.
     #[prost(string, tag = "3")]
     pub boot_id: String,
+    /// What process 1 is: `lohar` or `systemd`. Empty from agents that are older than the question.
+    #[prost(string, tag = "4")]
+    pub init: String,
 }
 
 /// The first message on a stream, from the daemon.
@@ -39,7 +52,7 @@ pub struct Request {
     /// What is asked for. Missing if the agent is older than the operation.
     #[prost(
         oneof = "request::Op",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 18, 19"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 16, 17, 18, 19, 20, 21, 22, 23, 25, 26"
     )]
     pub op: Option<request::Op>,
 }
@@ -88,6 +101,33 @@ pub mod request {
         /// Have a volume stand still on its disk, or go on.
         #[prost(message, tag = "19")]
         FreezeVolume(super::FreezeVolume),
+        /// Say how the program is doing that the machine keeps running.
+        #[prost(message, tag = "10")]
+        ServiceStatus(crate::service::ServiceStatus),
+        /// Give what that program wrote.
+        #[prost(message, tag = "11")]
+        Logs(crate::service::Logs),
+        /// Wait until the system is up.
+        #[prost(message, tag = "12")]
+        Settle(crate::service::Settle),
+        /// Attach to a terminal.
+        #[prost(message, tag = "22")]
+        Terminal(crate::terminal::Terminal),
+        /// Say which terminals there are.
+        #[prost(message, tag = "23")]
+        Sessions(crate::terminal::Sessions),
+        /// Hold all writes to the root file system.
+        #[prost(message, tag = "20")]
+        Freeze(super::Freeze),
+        /// Let them go on.
+        #[prost(message, tag = "21")]
+        Thaw(super::Thaw),
+        /// Connect to a service in the guest.
+        #[prost(message, tag = "25")]
+        Dial(super::Dial),
+        /// Say what listens.
+        #[prost(message, tag = "26")]
+        Ports(super::Ports),
     }
 }
 
@@ -174,6 +214,9 @@ pub struct Identity {
     /// A new machine, not one that goes on.
     #[prost(bool, tag = "9")]
     pub fresh: bool,
+    /// A program to keep running.
+    #[prost(message, optional, tag = "10")]
+    pub service: Option<Service>,
 }
 
 /// Asks for a flush of the file systems.
@@ -244,6 +287,34 @@ pub struct FreezeVolume {
     pub limit_ms: u64,
 }
 
+/// Writes the root file system out and holds all writes to it, so that its disk can be copied as if
+/// it had been unmounted. What writes waits; nothing else is held up.
+///
+/// Refused if it is frozen already, or its kind can't be.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Freeze {
+    /// When it thaws by itself, in milliseconds: nobody may ever come to thaw it.
+    #[prost(uint64, tag = "1")]
+    pub limit_ms: u64,
+}
+
+/// Lets writes go on. Done if they were held until now, so that what was copied since the
+/// [`Freeze`] is whole; refused if they were not.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Thaw {}
+/// Connects to a TCP port of the guest's loopback. After [`Done`] the stream carries the
+/// connection's bytes both ways, each way with an end of its own.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Dial {
+    /// The port, 1 to 65535.
+    #[prost(uint32, tag = "1")]
+    pub port: u32,
+}
+
+/// Asks which TCP ports are listened on.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Ports {}
+
 /// Further messages of the daemon on the stream of an exec.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct Control {
@@ -267,7 +338,10 @@ pub mod control {
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Reply {
     /// What it says. Missing if the daemon is older than the agent.
-    #[prost(oneof = "reply::Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(
+        oneof = "reply::Op",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 22, 23, 24, 26"
+    )]
     pub op: Option<reply::Op>,
 }
 
@@ -305,6 +379,24 @@ pub mod reply {
         /// When something next wants to run.
         #[prost(message, tag = "9")]
         NextTimer(super::NextTimerReply),
+        /// How the program is doing that the machine keeps running.
+        #[prost(message, tag = "10")]
+        ServiceStatus(crate::service::ServiceStatusReply),
+        /// The system is up, or the time to wait for it is.
+        #[prost(message, tag = "12")]
+        Settled(crate::service::Settled),
+        /// Whoever asked is attached to a terminal.
+        #[prost(message, tag = "22")]
+        Attached(crate::terminal::Attached),
+        /// The terminals there are.
+        #[prost(message, tag = "23")]
+        Sessions(crate::terminal::SessionList),
+        /// Somebody else has attached to the terminal.
+        #[prost(message, tag = "24")]
+        TakenOver(crate::terminal::TakenOver),
+        /// What listens.
+        #[prost(message, tag = "26")]
+        Ports(super::PortsReply),
     }
 }
 
@@ -345,6 +437,8 @@ pub enum RefusalKind {
     Busy = 7,
     /// The agent does not know the operation.
     Unsupported = 8,
+    /// Nothing listens there.
+    NotListening = 9,
 }
 
 /// A command runs.
@@ -412,6 +506,25 @@ pub struct NextTimerReply {
     /// What it is, in a few words, such as `cron root: 5 4 * * *`.
     #[prost(string, tag = "2")]
     pub what: String,
+}
+
+/// What listens in the guest.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct PortsReply {
+    /// Its TCP sockets, sorted by port; at most 1024.
+    #[prost(message, repeated, tag = "1")]
+    pub ports: Vec<ListeningPort>,
+}
+
+/// A listening TCP socket.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ListeningPort {
+    /// Its port.
+    #[prost(uint32, tag = "1")]
+    pub port: u32,
+    /// The address it is bound to, as text: `0.0.0.0`, `127.0.0.1`, `::`.
+    #[prost(string, tag = "2")]
+    pub address: String,
 }
 
 impl Request {

@@ -12,7 +12,7 @@ use bhatti_api::user::CreateUser;
 use bhatti_api::volume::PersistentVolume;
 use bhatti_engine::request::{
     Copies, EditSandbox as NewSettings, IdleEdit, NewAttachment, NewCopies, NewExec, NewSandbox,
-    NewUser, Size, TimeEdit,
+    NewUser, Size, TimeEdit, UserEdit,
 };
 use bhatti_types::env::Env;
 use bhatti_types::idle::IdleSettings;
@@ -98,6 +98,8 @@ pub(crate) fn new_sandbox(body: CreateSandbox) -> Result<NewSandbox, Invalid> {
             wake_timers: body.wake_timers,
         }
         .onto(IdleSettings::default()),
+        init: None,
+        run: None,
         wait: wait(body.wait_sec)?,
         volumes: body
             .persistent_volumes
@@ -158,13 +160,17 @@ pub(crate) fn edit_sandbox(body: EditSandbox) -> Result<NewSettings, Invalid> {
     })
 }
 
-pub(crate) fn edit_user(body: &EditUser) -> Result<IdleEdit, Invalid> {
-    Ok(IdleEdit {
+pub(crate) fn edit_user(body: &EditUser) -> Result<UserEdit, Invalid> {
+    let idle = IdleEdit {
         pause_after: idle_time(body.idle_pause.as_deref())?,
         cold_after: idle_time(body.idle_cold.as_deref())?,
         keep_hot: body.keep_hot,
         busy_cpu: body.busy_cpu.map(busy_cpu).transpose()?,
         wake_timers: body.wake_timers,
+    };
+    Ok(UserEdit {
+        idle,
+        max_images: body.max_images,
     })
 }
 
@@ -261,6 +267,7 @@ pub(crate) fn new_user(body: &CreateUser) -> Result<NewUser, Invalid> {
         max_memory_mb_per_sandbox: body.max_memory_mb_per_sandbox,
         max_snapshots: body.max_snapshots,
         max_volume_mb: body.max_volume_mb,
+        max_images: body.max_images,
     })
 }
 

@@ -3,7 +3,7 @@
 use axum::extract::{FromRequestParts, Path};
 use bhatti_engine::error::{Error as EngineError, Kind};
 use bhatti_engine::request::Caller;
-use bhatti_types::id::{BackupId, TemplateId};
+use bhatti_types::id::{BackupId, TaskId, TemplateId};
 use bhatti_types::name::{ImageName, SnapshotName, UserName, VolumeName};
 use http::request::Parts;
 
@@ -70,6 +70,10 @@ impl PathName for VolumeName {
 
 impl PathName for UserName {
     const KIND: Kind = Kind::User;
+}
+
+impl PathName for TaskId {
+    const KIND: Kind = Kind::Task;
 }
 
 impl PathName for TemplateId {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bhatti_api::idle::{Awake, Idle, Lease, SleptAll};
-use bhatti_api::image::Image;
 use bhatti_api::sandbox::{Sandbox, SandboxLine};
 use bhatti_api::snapshot::Snapshot;
 use bhatti_api::template::Template;
@@ -11,9 +10,8 @@ use bhatti_api::tree::TreeNode;
 use bhatti_api::user::User;
 use bhatti_api::volume::{AttachedVolume, Volume, VolumeAttachment, VolumeBackup};
 use bhatti_engine::view::{
-    AttachedView, BackupView, Descendant, HolderView, IdleView, ImageView, Member, Next,
-    SandboxLineView, SandboxView, SleepAllView, SnapshotView, TemplateView, TreeView, Usage,
-    UserView, VolumeView,
+    AttachedView, BackupView, Descendant, HolderView, IdleView, Member, Next, SandboxLineView,
+    SandboxView, SleepAllView, SnapshotView, TemplateView, TreeView, Usage, UserView, VolumeView,
 };
 use bhatti_types::idle::IdleTime;
 use bhatti_types::name::VolumeName;
@@ -21,7 +19,7 @@ use bhatti_types::parent::Parent;
 use jiff::Timestamp;
 
 /// RFC 3339 with exactly three digits of a second, as in the store.
-fn time(time: Timestamp) -> String {
+pub(crate) fn time(time: Timestamp) -> String {
     format!("{time:.3}")
 }
 
@@ -220,18 +218,6 @@ pub(crate) fn tree_node(line: TreeView) -> TreeNode {
     }
 }
 
-pub(crate) fn image(view: ImageView) -> Image {
-    Image {
-        id: view.id.into(),
-        // All images are the host's so far.
-        user_id: String::new(),
-        name: view.name.into(),
-        source: view.source,
-        size_mb: view.size_mb,
-        created_at: time(view.created_at),
-    }
-}
-
 pub(crate) fn template(view: TemplateView) -> Template {
     Template {
         id: view.id.into(),
@@ -260,6 +246,7 @@ pub(crate) fn user(view: UserView) -> User {
         max_memory_mb_per_sandbox: view.max_memory_mb_per_sandbox,
         max_snapshots: view.max_snapshots,
         max_volume_mb: view.max_volume_mb,
+        max_images: view.max_images,
         created_at: time(view.created_at),
     }
 }

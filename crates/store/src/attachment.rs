@@ -98,7 +98,8 @@ impl Txn<'_> {
                 ),
             });
         }
-        let taken = |other: &AttachedVolume| other.at.slot == at.slot || other.at.serial == at.serial;
+        let taken =
+            |other: &AttachedVolume| other.at.slot == at.slot || other.at.serial == at.serial;
         if usize::from(at.slot) >= MAX_VOLUMES || own.iter().any(taken) {
             return Err(StoreError::NoPlace {
                 why: format!("a sandbox can have at most {MAX_VOLUMES} volumes"),

@@ -6,6 +6,7 @@
 
 pub mod attachment;
 pub mod error;
+pub mod image_share;
 pub mod journal;
 pub mod sandbox;
 pub mod snapshot;

@@ -14,6 +14,7 @@ use bhatti_types::id::{SandboxId, SnapshotId, UserId};
 use bhatti_types::idle::{IdleSettings, IdleTime};
 use bhatti_types::labels::Labels;
 use bhatti_types::parent::Parent;
+use bhatti_types::run::Init;
 use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
 use bhatti_types::state::{Status, Thermal};
 use jiff::Timestamp;
@@ -59,6 +60,8 @@ fn sandbox(name: &str) -> SandboxRow {
         used_at: Some(time()),
         wake_at: Some(time()),
         parent: Some(Parent::Snapshot(SnapshotId::random())),
+        init: Init::Lohar,
+        run: None,
     }
 }
 
@@ -85,6 +88,8 @@ fn snapshot(name: &str) -> SnapshotRow {
         disk_bytes: 1 << 40,
         created_at: time(),
         automatic: false,
+        init: Init::Lohar,
+        run: None,
     }
 }
 
@@ -98,6 +103,7 @@ fn alice() -> UserRow {
         max_memory_mb_per_sandbox: user::DEFAULT_MAX_MEMORY_MB,
         max_snapshots: user::DEFAULT_MAX_SNAPSHOTS,
         max_volume_mb: user::DEFAULT_MAX_VOLUME_MB,
+        max_images: user::DEFAULT_MAX_IMAGES,
         created_at: time(),
         idle: IdleSettings {
             cold_after: Some(IdleTime::Never),

@@ -11,6 +11,7 @@ use bhatti_types::env::Env;
 use bhatti_types::id::{SandboxId, VolumeId};
 use bhatti_types::idle::IdleSettings;
 use bhatti_types::labels::Labels;
+use bhatti_types::run::Init;
 use bhatti_types::size::{DiskMb, MemoryMb, Vcpus, VolumeMb};
 use bhatti_types::state::{Status, Thermal};
 use jiff::Timestamp;
@@ -46,6 +47,8 @@ fn sandbox(store: &Store, name: &str) -> SandboxId {
         used_at: None,
         wake_at: None,
         parent: None,
+        init: Init::Lohar,
+        run: None,
     };
     store.sandbox_insert(&row, 100).unwrap();
     row.id

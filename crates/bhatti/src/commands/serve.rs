@@ -172,6 +172,9 @@ async fn serve_until(
                 .map(|mb| mb.saturating_mul(1 << 20)),
             limit: None,
         },
+        memory_limit: settings
+            .memory_limit_mb
+            .map(|mb| mb.saturating_mul(1 << 20)),
         idle: IdlePolicy::default().with(IdleSettings {
             pause_after: Some(settings.idle_pause),
             cold_after: Some(settings.idle_cold),

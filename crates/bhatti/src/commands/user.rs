@@ -20,7 +20,7 @@ pub(crate) enum UserCommand {
     /// List users
     #[command(visible_alias = "ls")]
     List,
-    /// Change what a user's sandboxes do when idle
+    /// Change a user's limits, and what its sandboxes do when idle
     Edit(EditArgs),
     /// Delete a user that has no sandboxes and checkpoints left
     #[command(visible_alias = "rm")]
@@ -50,6 +50,9 @@ pub(crate) struct CreateArgs {
     /// Most storage of all volumes together in MB [default: 20480]
     #[arg(long, value_name = "MB", value_parser = values::count)]
     max_volume_mb: Option<u32>,
+    /// Most images of its own at once [default: 10]
+    #[arg(long, value_name = "COUNT", value_parser = values::count)]
+    max_images: Option<u32>,
 }
 
 /// Flags of `bhatti user edit`.
@@ -60,6 +63,9 @@ pub(crate) struct EditArgs {
     user: UserName,
     #[command(flatten)]
     idle: IdleArgs,
+    /// Most images of its own at once
+    #[arg(long, value_name = "COUNT", value_parser = values::count)]
+    max_images: Option<u32>,
 }
 
 /// Flags of `bhatti user delete`.
@@ -100,6 +106,7 @@ async fn create(args: CreateArgs, context: &Context) -> Result<(), Failure> {
         max_memory_mb_per_sandbox: args.max_memory,
         max_snapshots: args.max_snapshots,
         max_volume_mb: args.max_volume_mb,
+        max_images: args.max_images,
     };
     let created = context.client().user_create(&new).await?;
     context.ui.show(&created, || {
@@ -125,6 +132,7 @@ async fn list(context: &Context) -> Result<(), Failure> {
                     format!("{} MB", user.max_memory_mb_per_sandbox),
                     user.max_snapshots.to_string(),
                     format!("{} MB", user.max_volume_mb),
+                    user.max_images.to_string(),
                     user.created_at.clone(),
                 ]
             })
@@ -136,6 +144,7 @@ async fn list(context: &Context) -> Result<(), Failure> {
             "MEMORY",
             "SNAPSHOTS",
             "VOLUMES",
+            "IMAGES",
             "CREATED",
         ];
         table(&head, &rows)
@@ -150,6 +159,7 @@ async fn edit(args: EditArgs, context: &Context) -> Result<(), Failure> {
         idle_cold: idle.idle_cold,
         busy_cpu: idle.busy_cpu,
         wake_timers: idle.wake_timers,
+        max_images: args.max_images,
     };
     if edit == EditUser::default() {
         return Err(Failure::Usage {

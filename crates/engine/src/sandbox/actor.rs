@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument as _, Span};
 
 use super::directory::Directory;
+use super::halted::halted;
 use super::handle::{Asked, Handle, Message, Published, QUEUE};
 use super::leases::Lease;
 use super::work::{Material, Work};
@@ -145,6 +146,8 @@ impl Actor {
             let changed = leases.changed();
             let (idle, timer) = (self.idle(), self.timer());
             let machine = self.work.machine.clone();
+            let halted = halted(self.work.state(), machine.clone());
+            let try_again = self.wait_to_try_again();
             let ended = async {
                 match &machine {
                     Some(machine) => machine.ended().await,
@@ -155,6 +158,7 @@ impl Actor {
                 // First, so that no request is done on a machine that is gone.
                 biased;
                 log = ended => self.machine_ended(&log).await,
+                halt = halted => self.has_halted(halt).await,
                 message = self.requests.recv() => match message {
                     None => return,
                     Some(Asked { message, span }) => {
@@ -164,6 +168,7 @@ impl Actor {
                     }
                 },
                 () = timer => self.timer_is_due().await,
+                () = try_again => self.try_again().await,
                 () = at(idle) => self.is_idle(idle).await,
                 // What it waits for is looked at anew.
                 () = changed => continue,
@@ -260,6 +265,11 @@ impl Actor {
             }
             Message::CaptureVolume { volume, to, reply } => {
                 let result = self.capture_volume(&volume, to).await;
+                self.publish();
+                let _ = reply.send(result);
+            }
+            Message::SaveDisk { to, reply } => {
+                let result = self.save_disk(to).await;
                 self.publish();
                 let _ = reply.send(result);
             }
@@ -520,5 +530,7 @@ pub(crate) fn view(row: &SandboxRow, volumes: &[AttachedVolume]) -> SandboxView 
         wake_at: row.wake_at,
         parent: row.parent.clone(),
         volumes: volumes.iter().map(AttachedView::of).collect(),
+        init: row.init,
+        run: row.run.clone(),
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bhatti_guest::link::Link;
 use bhatti_lifecycle::idle::{Candidate, IdlePolicy};
 use bhatti_lifecycle::state::State;
 use bhatti_store::snapshot::SnapshotRow;
@@ -15,6 +16,7 @@ use tracing::Span;
 
 use super::fork::Forked;
 use super::leases::{Lease, Leases, Waiting};
+use super::save_disk::SavedDisk;
 use super::work::ForkPoint;
 use crate::checkpoint::SavedVolume;
 use crate::error::{Error, Kind};
@@ -117,6 +119,11 @@ pub(super) enum Message {
         to: PathBuf,
         reply: oneshot::Sender<Result<(), Error>>,
     },
+    /// Copy the disk to this file.
+    SaveDisk {
+        to: PathBuf,
+        reply: oneshot::Sender<Result<SavedDisk, Error>>,
+    },
     Destroy(oneshot::Sender<Result<(), Error>>),
 }
 
@@ -137,6 +144,7 @@ impl Message {
             | Self::Detach { .. }
             | Self::GrowVolume { .. }
             | Self::CaptureVolume { .. }
+            | Self::SaveDisk { .. }
             | Self::Destroy(_) => false,
         }
     }
@@ -204,6 +212,11 @@ impl Handle {
                 retry_after: RETRY_AFTER,
             }),
         }
+    }
+
+    /// The link of a running guest, for what is no use of it.
+    pub(crate) fn link(&self) -> Option<Link> {
+        self.leases.link()
     }
 
     pub(crate) async fn start(&self, force: bool) -> Result<SandboxView, Error> {
@@ -304,6 +317,11 @@ impl Handle {
     pub(crate) async fn capture_volume(&self, volume: VolumeId, to: PathBuf) -> Result<(), Error> {
         self.ask(|reply| Message::CaptureVolume { volume, to, reply })
             .await
+    }
+
+    /// Copies its disk to a file that is not there yet.
+    pub(crate) async fn save_disk(&self, to: PathBuf) -> Result<SavedDisk, Error> {
+        self.ask(|reply| Message::SaveDisk { to, reply }).await
     }
 
     pub(crate) async fn destroy(&self) -> Result<(), Error> {

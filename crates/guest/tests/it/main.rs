@@ -8,9 +8,11 @@
 
 mod broken;
 mod calls;
+mod dial;
 mod exec;
 mod fixture;
 mod kill;
 mod older;
 mod resync;
+mod services;
 mod streams;

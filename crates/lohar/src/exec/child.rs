@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use bhatti_proto::message::RefusalKind;
 
@@ -96,6 +97,20 @@ struct Prepared {
     change_user: bool,
     cwd: CString,
     file: Option<(CString, libc::c_int)>,
+    /// The agent is protected from a lack of memory, which commands must not be.
+    expose: bool,
+}
+
+/// Where a process says how readily it is ended for a lack of memory (`proc_pid_oom_score_adj(5)`).
+const OOM_SCORE: &std::ffi::CStr = c"/proc/self/oom_score_adj";
+
+/// Whether this process is protected. It is so from its start, or never.
+fn is_protected() -> bool {
+    static PROTECTED: OnceLock<bool> = OnceLock::new();
+    *PROTECTED.get_or_init(|| {
+        let score = std::fs::read_to_string("/proc/self/oom_score_adj");
+        score.is_ok_and(|score| score.trim_start().starts_with('-'))
+    })
 }
 
 impl Prepared {
@@ -122,6 +137,7 @@ impl Prepared {
             change_user: own.is_root() || own.as_raw() != plan.user.uid,
             cwd: c_string(&plan.cwd)?,
             file,
+            expose: is_protected(),
         })
     }
 
@@ -131,6 +147,14 @@ impl Prepared {
         // its own copy of; every C string ends in NUL, `groups` has the length that is given.
         unsafe {
             libc::setsid();
+            if self.expose {
+                let score = libc::open(OOM_SCORE.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+                if score >= 0 {
+                    // Raising it needs no privilege; and if it fails the command runs all the same.
+                    libc::write(score, c"0".as_ptr().cast(), 1);
+                    libc::close(score);
+                }
+            }
             // Marked and not closed: `std` still needs its own pipe. Nothing of the agent's lies
             // open, but the agent may run in a process whose descriptors are another's. Where the
             // kernel does not know the call (before 5.11), that is left so.

@@ -7,6 +7,7 @@ mod images;
 mod sandboxes;
 mod snapshots;
 mod table;
+mod tasks;
 mod templates;
 mod tree;
 mod users;

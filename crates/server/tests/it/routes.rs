@@ -56,6 +56,7 @@ fn furnish(dir: &std::path::Path) -> (Token, SandboxId) {
         max_cpus_per_sandbox: 1,
         max_memory_mb_per_sandbox: 1024,
         max_snapshots: 1,
+        max_images: 1,
         created_at: Timestamp::UNIX_EPOCH,
         idle: IdleSettings::default(),
     };
@@ -85,6 +86,8 @@ fn furnish(dir: &std::path::Path) -> (Token, SandboxId) {
         used_at: None,
         wake_at: None,
         parent: None,
+        init: Init::default(),
+        run: None,
     };
     let snapshot = SnapshotRow {
         id: SnapshotId::random(),
@@ -108,6 +111,8 @@ fn furnish(dir: &std::path::Path) -> (Token, SandboxId) {
         disk_bytes: 4096,
         created_at: Timestamp::UNIX_EPOCH,
         automatic: false,
+        init: Init::default(),
+        run: None,
     };
     store.user_insert(&user).unwrap();
     store.sandbox_insert(&sandbox, 1).unwrap();
@@ -139,6 +144,7 @@ async fn another_users_things_are_not_there() {
             Operation::SandboxEdit => r#"{"keep_hot": true}"#,
             Operation::SandboxCheckpoint => r#"{"name": "mine"}"#,
             Operation::SandboxRollback => r#"{"to": "pre"}"#,
+            Operation::SandboxSaveImage => r#"{"name": "mine"}"#,
             _ => "",
         };
         let path = route.path;
