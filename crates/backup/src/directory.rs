@@ -10,9 +10,6 @@ use bytes::Bytes;
 use crate::error::BackupError;
 use crate::target::Target;
 
-/// Beginning of the names of files that are not whole.
-const HALF_MADE: &str = ".new-";
-
 /// A directory.
 #[derive(Debug, Clone)]
 pub struct Directory {
@@ -98,7 +95,8 @@ impl Target for Directory {
             let mut names = Vec::new();
             for entry in entries {
                 let file = entry?.file_name();
-                if let Some(file) = file.to_str().filter(|file| !file.starts_with(HALF_MADE)) {
+                // Others are not whole.
+                if let Some(file) = file.to_str().filter(|file| !file.starts_with('.')) {
                     names.push(format!("{name}/{file}"));
                 }
             }

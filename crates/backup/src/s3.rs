@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use reqwest::{Client, Method, Response, StatusCode, Url};
-use rusty_s3::actions::{ListObjectsV2, S3Action};
+use rusty_s3::actions::S3Action;
 use rusty_s3::{Bucket, Credentials, UrlStyle};
 
 use crate::error::BackupError;
@@ -181,6 +181,21 @@ async fn answer(mut response: Response, limit: usize) -> Result<Option<Bytes>, B
     }
 }
 
+/// The texts of all elements of a name in a list of objects. Not all servers send all that the
+/// specification has, so nothing else is looked at; our own names need no decoding but of `/`.
+fn elements<'a>(document: &'a str, name: &str) -> impl Iterator<Item = String> + use<'a> {
+    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+    let mut rest = document;
+    std::iter::from_fn(move || {
+        let (_, after) = rest.split_once(&open)?;
+        let (text, after) = after.split_once(&close)?;
+        rest = after;
+        let text = text.replace("&lt;", "<").replace("&gt;", ">");
+        let text = text.replace("&quot;", "\"").replace("&apos;", "'");
+        Some(text.replace("&amp;", "&"))
+    })
+}
+
 /// The word in an S3 error document, bounded and harmless.
 fn error_code(document: &str) -> String {
     let code = document
@@ -248,10 +263,12 @@ impl Target for S3 {
             let body = self.send(Method::GET, action, None, MAX_ANSWER).await?;
             let body = body.unwrap_or_default();
             let text = String::from_utf8_lossy(&body);
-            let page = ListObjectsV2::parse_response(&text)
-                .map_err(|_| BackupError::damaged("the storage's list can't be read"))?;
-            names.extend(page.contents.into_iter().map(|object| object.key));
-            match page.next_continuation_token {
+            if !text.contains("ListBucketResult") {
+                return Err(BackupError::damaged("the storage's list can't be read"));
+            }
+            let found = elements(&text, "Key").map(|name| name.replace("%2F", "/"));
+            names.extend(found.filter(|name| name.starts_with(prefix)));
+            match elements(&text, "NextContinuationToken").next() {
                 Some(token) if next.as_ref() != Some(&token) => next = Some(token),
                 Some(_) | None => return Ok(names),
             }
@@ -268,7 +285,19 @@ impl Target for S3 {
 
 #[cfg(test)]
 mod test {
-    use super::error_code;
+    use super::{elements, error_code};
+
+    #[test]
+    fn names_are_taken_from_a_list_whatever_else_is_in_it() {
+        let list = "<ListBucketResult><Contents><Key>a/b</Key><Size>1</Size></Contents>\
+                    <Contents><ETag>x</ETag><Key>a%2Fc</Key></Contents>\
+                    <NextContinuationToken>1&amp;2</NextContinuationToken></ListBucketResult>";
+        let keys: Vec<_> = elements(list, "Key").collect();
+        assert_eq!(keys, ["a/b", "a%2Fc"]);
+        let tokens: Vec<_> = elements(list, "NextContinuationToken").collect();
+        assert_eq!(tokens, ["1&2"]);
+        assert_eq!(elements("<Key>cut", "Key").count(), 0);
+    }
 
     #[test]
     fn the_storages_word_is_taken_and_nothing_else() {

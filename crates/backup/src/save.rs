@@ -5,8 +5,8 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bhatti_host::extents::{self, Physical};
 use bhatti_host::files;
@@ -74,6 +74,26 @@ impl Source {
     }
 }
 
+/// The chunks that are stored, or being sent by this backup: two that are alike are sent once.
+struct Known(Mutex<HashSet<String>>);
+
+impl Known {
+    fn new(names: HashSet<String>) -> Self {
+        Self(Mutex::new(names))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        let names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        names.contains(name)
+    }
+
+    /// Whether whoever asks is to send it.
+    fn is_new(&self, name: String) -> bool {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        names.insert(name)
+    }
+}
+
 /// A chunk as it is stored.
 enum Chunk {
     Zeros,
@@ -98,14 +118,14 @@ pub async fn save(
     let source = Arc::new(source);
     let known = target.list(&place.chunks()).await?;
     let known: HashSet<String> = known.into_iter().collect();
-    let known = Arc::new(known);
+    let known = Arc::new(Known::new(known));
     let (sent, unread) = (AtomicU64::new(0), AtomicU64::new(0));
 
     let chunks = stream::iter(numbers).map(|number| {
         let (source, known) = (source.clone(), known.clone());
         let (sent, unread, place) = (&sent, &unread, place);
         async move {
-            let stored = |digest: &Digest| known.contains(&place.chunk(digest));
+            let stored = |digest: &Digest| known.has(&place.chunk(digest));
             match source.inherited(number) {
                 Some(None) => {
                     unread.fetch_add(1, Ordering::Relaxed);
@@ -199,21 +219,16 @@ fn open(path: &Path, last: Option<Last>) -> std::io::Result<(Source, Vec<u32>)> 
 }
 
 /// Reads a chunk, and compresses it if it is not stored yet.
-fn make(
-    source: &Source,
-    place: &Place,
-    known: &HashSet<String>,
-    number: u32,
-) -> Result<Chunk, BackupError> {
+fn make(source: &Source, place: &Place, known: &Known, number: u32) -> Result<Chunk, BackupError> {
     let bytes = source.read(number)?;
     if files::is_zero(&bytes) {
         return Ok(Chunk::Zeros);
     }
     let digest = *blake3::hash(&bytes).as_bytes();
-    let packed = if known.contains(&place.chunk(&digest)) {
-        None
-    } else {
+    let packed = if known.is_new(place.chunk(&digest)) {
         Some(pack(&bytes)?)
+    } else {
+        None
     };
     Ok(Chunk::Data(digest, packed))
 }

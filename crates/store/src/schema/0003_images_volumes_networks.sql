@@ -16,7 +16,7 @@ CREATE TABLE volumes (
 CREATE TABLE attachments (
     volume_id  TEXT NOT NULL REFERENCES volumes (id),
     sandbox_id TEXT NOT NULL REFERENCES sandboxes (id),
-    slot        INTEGER NOT NULL,
+    slot       INTEGER NOT NULL,
     serial     TEXT NOT NULL,
     mount      TEXT NOT NULL,
     read_only  INTEGER NOT NULL,
