@@ -9,6 +9,7 @@ pub mod idle;
 pub mod image;
 pub mod openapi;
 pub mod routes;
+pub mod run;
 pub mod sandbox;
 pub mod snapshot;
 pub mod task;

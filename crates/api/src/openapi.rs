@@ -13,7 +13,7 @@ use utoipa::openapi::{Content, ContentBuilder, InfoBuilder, Ref, RefOr, Required
 use crate::image::TAR;
 use crate::routes::{Auth, EXISTING_HEADER, Method, NDJSON, Operation, ROUTES, Route};
 use crate::{
-    error, exec, host, idle, image, sandbox, snapshot, task, template, tree, user, volume,
+    error, exec, host, idle, image, run, sandbox, snapshot, task, template, tree, user, volume,
 };
 
 mod images;
@@ -52,6 +52,9 @@ const TOKEN_SCHEME: &str = "token";
     image::SaveImage,
     image::ShareImage,
     image::TaskStarted,
+    run::CreateRun,
+    run::Run,
+    run::RunState,
     sandbox::CreateSandbox,
     sandbox::ForkSandbox,
     sandbox::RollbackSandbox,
@@ -111,6 +114,8 @@ enum Body {
     ManyOf(&'static str, &'static str),
     /// A tar.
     Tar,
+    /// Bytes.
+    Bytes,
     /// One of two as JSON, or lines of the third.
     Exec(&'static str, &'static str, &'static str),
 }
@@ -214,6 +219,11 @@ fn describe(operation: Operation) -> Description {
                 what: "upgraded",
                 body: Body::None,
             }],
+        ),
+        Operation::SandboxLogs => of(
+            "What the program wrote that a sandbox keeps running",
+            None,
+            vec![ok(Body::Bytes)],
         ),
         Operation::SandboxCheckpoint => of(
             "Takes a checkpoint of a running sandbox, which goes on",
@@ -483,6 +493,19 @@ fn parameters(route: &Route) -> Vec<Parameter> {
     if route.operation == Operation::ImageImport {
         parameters.extend(images::import_parameters());
     }
+    if route.operation == Operation::SandboxLogs {
+        let optional = |name: &str, what: &str, kind| {
+            ParameterBuilder::new()
+                .name(name)
+                .parameter_in(ParameterIn::Query)
+                .description(Some(what))
+                .required(Required::False)
+                .schema(Some(ObjectBuilder::new().schema_type(kind)))
+                .build()
+        };
+        parameters.push(optional("tail", "only so many lines", Type::Integer));
+        parameters.push(optional("follow", "true: also what comes", Type::Boolean));
+    }
     if matches!(
         route.operation,
         Operation::SandboxList | Operation::SandboxGet
@@ -506,6 +529,13 @@ fn success(reply: &Reply) -> Response {
     let mut response = ResponseBuilder::new().description(reply.what);
     response = match &reply.body {
         Body::None => response,
+        Body::Bytes => {
+            let bytes = ObjectBuilder::new()
+                .schema_type(Type::String)
+                .format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)));
+            let bytes = ContentBuilder::new().schema(Some(bytes)).build();
+            response.content("application/octet-stream", bytes)
+        }
         Body::One(schema) => response.content("application/json", content(reference(schema))),
         Body::Many(schema) => response.content(
             "application/json",

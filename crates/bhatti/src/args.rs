@@ -13,6 +13,7 @@ use crate::commands::gc::GcArgs;
 use crate::commands::image::ImageCommand;
 use crate::commands::inspect::InspectArgs;
 use crate::commands::list::ListArgs;
+use crate::commands::logs::LogsArgs;
 use crate::commands::pause::PauseArgs;
 use crate::commands::rollback::RollbackArgs;
 use crate::commands::serve::ServeArgs;
@@ -119,6 +120,8 @@ pub(crate) enum Command {
     Destroy(DestroyArgs),
     /// Run a command in a sandbox
     Exec(ExecArgs),
+    /// Show what the program wrote that a sandbox keeps running
+    Logs(LogsArgs),
     /// Take and use checkpoints of whole machines
     #[command(subcommand, visible_alias = "snap")]
     Snapshot(SnapshotCommand),

@@ -59,7 +59,8 @@ pub(crate) struct Variable {
     pub(crate) help: &'static str,
 }
 
-const PROXY_HELP: &str = "proxy for the packages of `bhatti image build --recipe`";
+const PROXY_HELP: &str =
+    "proxy for pulls of `bhatti serve`, and for the packages of `bhatti image build --recipe`";
 
 /// All variables, in the order of the reference.
 pub(crate) const VARIABLES: &[Variable] = &[

@@ -12,6 +12,7 @@ pub mod exec;
 mod host;
 pub mod images;
 pub mod lines;
+pub mod logs;
 mod reply;
 mod sandboxes;
 mod snapshots;

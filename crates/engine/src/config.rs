@@ -6,6 +6,9 @@ use std::time::Duration;
 
 pub use bhatti_backup::s3::S3Settings;
 pub use bhatti_host::pool::settings::{StorageChoice, StorageSettings};
+pub use bhatti_image::convert::options::Options as ConvertOptions;
+pub use bhatti_image::oci::http::Options as RegistryOptions;
+pub use bhatti_image::proxies::Proxies;
 pub use bhatti_lifecycle::idle::IdlePolicy;
 pub use bhatti_lifecycle::schedule::{Cron, Schedule};
 use bhatti_types::name::{UserName, VolumeName};
@@ -36,6 +39,10 @@ pub struct EngineConfig {
     pub storage: StorageSettings,
     /// Where volumes are backed up to, and when.
     pub backup: BackupSettings,
+    /// How layers are made disks.
+    pub convert: ConvertOptions,
+    /// How registries are reached.
+    pub registries: RegistryOptions,
     /// Asked before and after each step; tests make it fail or end the process.
     pub faults: Arc<dyn Faults>,
 }
@@ -60,6 +67,8 @@ impl EngineConfig {
                 choice: StorageChoice::Plain,
                 ..StorageSettings::default()
             },
+            convert: ConvertOptions::of_this_program(),
+            registries: RegistryOptions::default(),
             idle: IdlePolicy::default(),
             wake_limit: Duration::from_mins(1),
             backup: BackupSettings::default(),

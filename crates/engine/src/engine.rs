@@ -7,6 +7,8 @@ use bhatti_host::facts;
 use bhatti_host::lock::{DirLock, LockError};
 use bhatti_image::catalog::Catalog;
 use bhatti_image::kit::KitStore;
+use bhatti_image::layer::store::LayerStore;
+use bhatti_image::layer::store::shelf::Options as StoreOptions;
 use bhatti_lifecycle::limits::SandboxLimits;
 use bhatti_lifecycle::plan::PlanKind;
 use bhatti_lifecycle::state::State;
@@ -78,6 +80,9 @@ impl Engine {
         .await??;
         let kits = KitStore::open(layout.kits())?;
         let images = Catalog::open(layout.images())?;
+        let place = layout.layers();
+        let layers = Context::blocking(move || LayerStore::open(place, StoreOptions::default()));
+        let layers = layers.await?.map_err(Error::internal)?;
         let accelerators = Accelerators::new(config.accelerator);
         let directory = Arc::new(Directory::default());
         let admission = Admission::new(Box::new(ThisHost), config.memory_limit, &directory);
@@ -90,6 +95,7 @@ impl Engine {
             vmm,
             kits,
             images,
+            (layers, config.convert, config.registries),
             accelerators,
             config.faults,
             (config.max_templates, config.pool),
@@ -180,6 +186,7 @@ impl Engine {
         self.ctx.closing.cancel();
         self.directory.close();
         self.ctx.tasks.close();
+        self.ctx.layers.close().await;
         self.ctx.tasks.wait().await;
     }
 

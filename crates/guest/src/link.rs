@@ -29,7 +29,7 @@ use crate::stream::Stream;
 
 /// How long a guest may take to start a command. Starting one is a fork and an exec, but the
 /// guest may be a slow one that has just come out of a snapshot, with many starting at once.
-const START_LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long a guest may take to connect to one of its ports. It gives up before that itself.
 const DIAL_LIMIT: Duration = Duration::from_secs(30);
 /// How long each attempt of [`Link::connect`] but the last may take when it resyncs. An attempt
@@ -471,7 +471,7 @@ fn variables(env: &Env) -> Vec<Variable> {
     env.as_map().iter().map(variable).collect()
 }
 
-fn exec_message(command: &Command) -> ExecMessage {
+pub(crate) fn exec_message(command: &Command) -> ExecMessage {
     ExecMessage {
         argv: command.argv.clone(),
         env: variables(&command.env),

@@ -27,6 +27,7 @@ use crate::ports;
 use crate::probe::Probe;
 use crate::service::logs;
 use crate::system::{System, SystemError};
+use crate::terminal::sessions;
 
 /// How long a stream may be open without having said what it is for.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
@@ -108,15 +109,15 @@ async fn serve(agent: Agent, stream: Stream, probe: Probe) {
         Some(request::Op::Settle(asked)) => {
             answer(stream, settle(&agent, asked.limit_ms).await).await;
         }
-        Some(request::Op::Terminal(_) | request::Op::Sessions(_)) => {
-            let text = "the guest's agent has no terminals";
-            answer(stream, Reply::refused(RefusalKind::Unsupported, text)).await;
+        Some(request::Op::Terminal(asked)) => {
+            sessions::attach(&agent, asked, stream, probe).await;
         }
         Some(request::Op::Freeze(op)) => {
             let limit = Duration::from_millis(op.limit_ms);
             answer(stream, agent.freezer().freeze(agent.system(), limit).await).await;
         }
         Some(request::Op::Thaw(_)) => answer(stream, agent.freezer().thaw().await).await,
+        Some(request::Op::Sessions(_)) => answer(stream, sessions::list(&agent)).await,
         Some(request::Op::Dial(to)) => dial::carry(to.port, stream, &rest).await,
         Some(request::Op::Ports(_)) => answer(stream, ports().await).await,
         None => {

@@ -21,6 +21,8 @@ use bhatti_types::labels::Labels;
 use bhatti_types::name::{SandboxName, SnapshotName};
 use bhatti_types::size::{DiskMb, MemoryMb, Vcpus, VolumeMb};
 
+use crate::run;
+
 /// Longest single argument, in bytes, its end included: Linux's `MAX_ARG_STRLEN`.
 const MAX_ARG: usize = 128 * 1024;
 /// Longest argument list, in bytes.
@@ -98,8 +100,8 @@ pub(crate) fn new_sandbox(body: CreateSandbox) -> Result<NewSandbox, Invalid> {
             wake_timers: body.wake_timers,
         }
         .onto(IdleSettings::default()),
-        init: None,
-        run: None,
+        init: run::init(body.init.as_deref())?,
+        run: body.run.map(run::new).transpose()?,
         wait: wait(body.wait_sec)?,
         volumes: body
             .persistent_volumes

@@ -18,6 +18,8 @@ use bhatti_types::name::VolumeName;
 use bhatti_types::parent::Parent;
 use jiff::Timestamp;
 
+use crate::run;
+
 /// RFC 3339 with exactly three digits of a second, as in the store.
 pub(crate) fn time(time: Timestamp) -> String {
     format!("{time:.3}")
@@ -57,6 +59,8 @@ pub(crate) fn sandbox(view: SandboxView) -> Sandbox {
             Some(Parent::Snapshot(_)) | None => None,
         },
         volumes: view.volumes.into_iter().map(attached).collect(),
+        init: (!view.init.is_default()).then(|| view.init.to_string()),
+        run: view.run.map(run::shown),
         keep_hot: view.idle.keep_hot.unwrap_or_default(),
         idle: None,
         created_by: view.user.into(),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bhatti_engine::config::{EngineConfig, IdlePolicy, StorageSettings};
+use bhatti_engine::config::{EngineConfig, IdlePolicy, Proxies, RegistryOptions, StorageSettings};
 use bhatti_engine::engine::Engine;
 use bhatti_engine::fault::{BadFaultPoint, FaultPoint, Faults, NoFaults};
 use bhatti_server::app::Options;
@@ -185,6 +185,10 @@ async fn serve_until(
             IdleTime::Never => LONGEST_WAKE,
         },
         backup: settings.backup.0.clone(),
+        registries: RegistryOptions {
+            proxies: Proxies::from_lookup(|name| context.environment.get(name).map(str::to_owned)),
+            ..RegistryOptions::default()
+        },
         faults,
         ..EngineConfig::new(settings.data_dir.clone())
     };

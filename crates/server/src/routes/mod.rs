@@ -4,6 +4,7 @@ mod backups;
 mod exec;
 mod host;
 mod images;
+mod logs;
 mod sandboxes;
 mod snapshots;
 mod table;

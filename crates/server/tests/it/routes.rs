@@ -10,6 +10,7 @@ use bhatti_types::env::Env;
 use bhatti_types::id::{RequestId, SandboxId, SnapshotId, UserId, hex};
 use bhatti_types::idle::IdleSettings;
 use bhatti_types::labels::Labels;
+use bhatti_types::run::Init;
 use bhatti_types::secret::Token;
 use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
 use bhatti_types::state::{Status, Thermal};
