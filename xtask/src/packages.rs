@@ -52,6 +52,10 @@ const PACKAGES: &[Package] = &[
         purpose: "makes system calls fail, in the tests",
     },
     Package {
+        name: "util-linux",
+        purpose: "has volumes checked by a user that may do nothing else",
+    },
+    Package {
         name: "xfsprogs",
         purpose: "makes a file system that shares blocks, where the host has none",
     },
