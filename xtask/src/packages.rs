@@ -56,6 +56,10 @@ const PACKAGES: &[Package] = &[
         purpose: "unpacks images in another way, in the tests",
     },
     Package {
+        name: "util-linux",
+        purpose: "has volumes checked by a user that may do nothing else",
+    },
+    Package {
         name: "xfsprogs",
         purpose: "makes a file system that shares blocks, where the host has none",
     },

@@ -23,9 +23,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("bhatti-net", &["bhatti-host", "bhatti-types"]),
     ("bhatti-vmm", &["bhatti-host", "bhatti-types"]),
+    ("bhatti-backup", &["bhatti-host", "bhatti-types"]),
     (
         "bhatti-engine",
         &[
+            "bhatti-backup",
             "bhatti-guest",
             "bhatti-host",
             "bhatti-image",

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use crate::idle::Idle;
 use crate::run::{CreateRun, Run};
+use crate::volume::{AttachedVolume, PersistentVolume};
 
 /// `POST /sandboxes`. Everything may be left out. Unknown fields are refused with 400, so that a
 /// feature this daemon lacks is not silently dropped.
@@ -71,6 +72,9 @@ pub struct CreateSandbox {
     /// How long to wait for room in the host's memory, in seconds, before giving up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait_sec: Option<u64>,
+    /// Its volumes, at most 24.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub persistent_volumes: Vec<PersistentVolume>,
 }
 
 /// One sandbox as shown.
@@ -131,6 +135,9 @@ pub struct Sandbox {
     /// Id of the sandbox it was forked from, which may be gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forked_from: Option<String>,
+    /// Its volumes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<AttachedVolume>,
     /// What process 1 is, if not bhatti's own agent: `systemd`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<String>,

@@ -43,6 +43,8 @@ pub(crate) const IDLE_PAUSE: &str = "BHATTI_IDLE_PAUSE";
 pub(crate) const IDLE_COLD: &str = "BHATTI_IDLE_COLD";
 /// How long a request waits for a sandbox to wake.
 pub(crate) const WAKE_LIMIT: &str = "BHATTI_WAKE_LIMIT";
+/// Over the key `backup`.
+pub(crate) const BACKUP: &str = "BHATTI_BACKUP";
 /// One configuration file in place of the two.
 pub(crate) const CONFIG: &str = "BHATTI_CONFIG";
 /// The host's configuration file in place of the usual one.
@@ -153,6 +155,10 @@ pub(crate) const VARIABLES: &[Variable] = &[
     Variable {
         name: WAKE_LIMIT,
         help: "time a request waits for a sandbox to wake, over `wake_limit`",
+    },
+    Variable {
+        name: BACKUP,
+        help: "where volumes are backed up to and when, as JSON, over `backup`",
     },
     Variable {
         name: CONFIG,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use bhatti_backup::s3::S3Settings;
 pub use bhatti_host::pool::settings::{StorageChoice, StorageSettings};
 pub use bhatti_image::convert::options::Options as ConvertOptions;
 pub use bhatti_image::oci::http::Options as RegistryOptions;
@@ -11,6 +12,8 @@ pub use bhatti_image::proxies::Proxies;
 pub use bhatti_lifecycle::idle::IdlePolicy;
 pub use bhatti_net::range::{DEFAULT as DEFAULT_NETWORK_RANGE, Range as NetworkRange};
 pub use bhatti_net::settings::{NetworkChoice, NetworkSettings};
+pub use bhatti_lifecycle::schedule::{Cron, Schedule};
+use bhatti_types::name::{UserName, VolumeName};
 
 use crate::fault::{Faults, NoFaults};
 
@@ -38,6 +41,8 @@ pub struct EngineConfig {
     pub storage: StorageSettings,
     /// Networks of machines.
     pub network: NetworkSettings,
+    /// Where volumes are backed up to, and when.
+    pub backup: BackupSettings,
     /// How layers are made disks.
     pub convert: ConvertOptions,
     /// How registries are reached.
@@ -75,7 +80,54 @@ impl EngineConfig {
             registries: RegistryOptions::default(),
             idle: IdlePolicy::default(),
             wake_limit: Duration::from_mins(1),
+            backup: BackupSettings::default(),
             faults: Arc::new(NoFaults),
+        }
+    }
+}
+
+/// Where volumes are backed up to, and when.
+#[derive(Debug, Clone, Default)]
+pub struct BackupSettings {
+    /// S3-compatible storage.
+    pub s3: Option<S3Settings>,
+    /// A directory, which is there when it is to be used.
+    pub directory: Option<PathBuf>,
+    /// What is backed up by itself.
+    pub schedule: Vec<ScheduledBackup>,
+}
+
+/// A volume that is backed up by itself.
+#[derive(Debug, Clone)]
+pub struct ScheduledBackup {
+    /// Its owner.
+    pub user: UserName,
+    /// The volume.
+    pub volume: VolumeName,
+    /// When.
+    pub when: Schedule,
+    /// How many of its backups are kept; all if `None`.
+    pub retention: Option<usize>,
+    /// Where it goes; where backups go if nothing is said if `None`.
+    pub to: Option<BackupTarget>,
+}
+
+/// Where backups go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackupTarget {
+    /// To S3-compatible storage.
+    S3,
+    /// To a directory.
+    Directory,
+}
+
+impl BackupTarget {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::S3 => "s3",
+            Self::Directory => "directory",
         }
     }
 }

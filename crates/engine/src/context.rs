@@ -32,6 +32,8 @@ use crate::policies::Policies;
 use crate::tasks::registry::Tasks;
 use crate::templates::registry::Templates;
 use crate::templates::stock::Stock;
+use crate::volumes::backups::Backups;
+use crate::volumes::claims::VolumeClaims;
 
 /// What all parts of the engine share.
 pub(crate) struct Context {
@@ -63,6 +65,8 @@ pub(crate) struct Context {
     pub(crate) admission: Admission,
     pub(crate) policies: Policies,
     pub(crate) network: Network,
+    pub(crate) volume_claims: VolumeClaims,
+    pub(crate) backups: Backups,
     /// The host's boot.
     pub(crate) boot: String,
     /// The host is going down: nothing is started any more.
@@ -95,6 +99,7 @@ impl Context {
         admission: Admission,
         policies: Policies,
         network: Network,
+        backups: Backups,
         boot: String,
     ) -> Self {
         let intake = layout
@@ -122,6 +127,8 @@ impl Context {
             admission,
             policies,
             network,
+            volume_claims: VolumeClaims::default(),
+            backups,
             boot,
             going_down: AtomicBool::new(false),
             closing: CancellationToken::new(),

@@ -37,6 +37,8 @@ use crate::sandbox::directory::Directory;
 use crate::sandbox::handle::Handle;
 use crate::sandbox::work::{Material, Work};
 use crate::view::{Created, HostView, SandboxView, UserView};
+use crate::volumes::backups::Backups;
+use crate::volumes::copies::NewVolumes;
 use crate::{naming, recovery, storage};
 
 /// How often a made-up name is tried before giving up.
@@ -104,12 +106,14 @@ impl Engine {
             admission,
             Policies::new(config.idle),
             network,
+            Backups::new(&config.backup)?,
             boot,
         ));
         ctx.load_policies().await?;
         ctx.sweep_images().await?;
         ctx.take_images().await?;
         recovery::recover(&ctx, &directory).await?;
+        ctx.sweep_volumes().await?;
         // No process works in their directories any more.
         ctx.open_templates().await?;
         let engine = Self {
@@ -124,6 +128,7 @@ impl Engine {
         engine.watch_storage();
         engine.watch_networks();
         engine.wake_kept_hot();
+        engine.keep_backups(&config.backup.schedule);
         Ok(engine)
     }
 
@@ -282,9 +287,10 @@ impl Engine {
         row: SandboxRow,
         kind: PlanKind,
         material: Material,
+        volumes: &NewVolumes,
     ) -> Result<SandboxView, Error> {
         let work = Work::new(self.ctx.clone(), row, None);
-        let made = self.make_of(user, work, kind, material).await;
+        let made = self.make_of(user, work, kind, material, volumes).await;
         made.map_err(|not_made| not_made.error)
     }
 
@@ -295,26 +301,35 @@ impl Engine {
         work: Work,
         kind: PlanKind,
         material: Material,
+        volumes: &NewVolumes,
     ) -> Result<SandboxView, NotMade> {
         let (recorded, limit) = (work.row.clone(), user.max_sandboxes);
         let mut actor = Actor::new(work, self.directory.clone());
         let (handle, directory) = (actor.take_handle(), self.directory.clone());
         let id = recorded.id.clone();
+        let new_volumes = volumes.clone();
         // Entered in the directory within the transaction, so that another create of the same name
         // finds the one it lost to.
         let inserted = self.ctx.db(move |store| {
             store.write(|txn| {
                 txn.sandbox_insert(&recorded, limit)?;
+                let row = &recorded;
+                let attached = new_volumes.record(txn, &row.user, &row.id, &row.name)?;
                 if let Some(handle) = handle {
                     directory.insert(handle);
                 }
-                Ok(())
+                Ok(attached)
             })
         });
-        if let Err(error) = inserted.await {
-            self.directory.remove(&id);
-            let unused = Some(Box::new(actor.into_work()));
-            return Err(NotMade { error, unused });
+        let inserted = inserted.await;
+        volumes.release();
+        match inserted {
+            Ok(attached) => actor.work.volumes = attached,
+            Err(error) => {
+                self.directory.remove(&id);
+                let unused = Some(Box::new(actor.into_work()));
+                return Err(NotMade { error, unused });
+            }
         }
         let (made, result) = oneshot::channel();
         let span = tracing::Span::current();

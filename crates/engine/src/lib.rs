@@ -45,6 +45,7 @@ pub mod terminals;
 mod tree;
 mod users;
 pub mod view;
+mod volumes;
 
 /// What the program is that the engine starts to read layers of images in.
 pub use bhatti_image::convert::{options::WORKER_ARG, worker::main as image_worker};

@@ -339,7 +339,7 @@ impl Link {
     }
 
     /// A call whose only good answer is that it is done.
-    async fn done(
+    pub(crate) async fn done(
         &self,
         what: &'static str,
         op: request::Op,

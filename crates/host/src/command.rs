@@ -73,6 +73,8 @@ pub struct Command {
     dir: Option<PathBuf>,
     input: Option<Vec<u8>>,
     limit: Duration,
+    also_good: Vec<i32>,
+    quiet: bool,
 }
 
 impl Command {
@@ -85,6 +87,8 @@ impl Command {
             dir: None,
             input: None,
             limit: DEFAULT_LIMIT,
+            also_good: Vec::new(),
+            quiet: false,
         }
     }
 
@@ -126,6 +130,18 @@ impl Command {
         self
     }
 
+    /// Takes an exit code as success besides 0.
+    pub fn also_good(mut self, code: i32) -> Self {
+        self.also_good.push(code);
+        self
+    }
+
+    /// Keeps nothing of its output: for a program that says as much as its input has it say.
+    pub fn quiet(mut self) -> Self {
+        self.quiet = true;
+        self
+    }
+
     /// Runs the program and waits for its end. Dropping the future ends the program.
     pub async fn run(self) -> Result<Output, CommandError> {
         let program = self.program.to_string_lossy().into_owned();
@@ -140,8 +156,16 @@ impl Command {
                 Some(_) => Stdio::piped(),
                 None => Stdio::null(),
             })
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(if self.quiet {
+                Stdio::null()
+            } else {
+                Stdio::piped()
+            })
+            .stderr(if self.quiet {
+                Stdio::null()
+            } else {
+                Stdio::piped()
+            })
             .kill_on_drop(true);
         if let Some(dir) = &self.dir {
             command.current_dir(dir);
@@ -175,7 +199,8 @@ impl Command {
             Ok(Err(source)) => return Err(CommandError::Start { program, source }),
             Ok(Ok(output)) => output,
         };
-        if output.status.success() {
+        let code = output.status.code();
+        if code.is_some_and(|code| code == 0 || self.also_good.contains(&code)) {
             Ok(Output {
                 stdout: output.stdout,
                 stderr: output.stderr,
@@ -238,6 +263,8 @@ mod test {
             .await
             .unwrap_err();
         assert!(failed.to_string().contains("/no/such/dir"), "{failed}");
+        let good = Command::new("ls").arg("/no/such/dir").also_good(2).quiet();
+        assert!(good.run().await.unwrap().stderr.is_empty());
         let slow = Command::new("sleep")
             .arg("60")
             .limit(Duration::from_millis(50));

@@ -3,6 +3,7 @@
 //! | to do this | open |
 //! |---|---|
 //! | run a program and take its output | [`command`] |
+//! | have a program read what strangers have written | [`nobody`] |
 //! | start a process that outlives the daemon, find it again, end it | [`process`] |
 //! | have a process of one's own do a piece of work | [`worker`] |
 //! | take from this process what it does not need | [`confine`](mod@confine) |
@@ -24,6 +25,7 @@ mod fiemap;
 pub mod files;
 pub mod lock;
 pub mod memory;
+pub mod nobody;
 mod pagemap;
 pub mod pool;
 pub mod process;

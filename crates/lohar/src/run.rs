@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bhatti_proto::message::{Identity, NextTimerReply};
+use bhatti_proto::message::{Identity, MountVolume, NextTimerReply, VolumeAt};
 use jiff::Timestamp;
 use nix::sys::resource::{Resource, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -25,7 +25,7 @@ use crate::reaper::InitReaper;
 use crate::session;
 use crate::system::{System, SystemError};
 use crate::timers::look;
-use crate::{sys, systemctl};
+use crate::{sys, systemctl, volumes};
 
 /// Open files that a process may have, and may raise that to. The kernel's own limits (1024 and
 /// 4096) are of another age; systemd has the same upper one.
@@ -230,7 +230,6 @@ impl Guest {
 
 impl System for Guest {
     fn take_identity(&self, identity: &Identity, generation: u64) -> Result<(), SystemError> {
-        let failed = |what| move |source| SystemError { what, source };
         // First of all: nothing may be made of the original's random numbers.
         if !identity.entropy.is_empty() {
             entropy::add(&identity.entropy).map_err(failed("take the host's randomness"))?;
@@ -274,6 +273,26 @@ impl System for Guest {
         nix::unistd::sync();
     }
 
+    fn mount_volume(&self, volume: &MountVolume) -> Result<(), SystemError> {
+        volumes::mount_volume(volume).map_err(failed("mount a volume"))
+    }
+
+    fn unmount_volume(&self, volume: &VolumeAt) -> Result<(), SystemError> {
+        volumes::unmount_volume(volume).map_err(failed("unmount a volume"))
+    }
+
+    fn grow_volume(&self, volume: &VolumeAt) -> Result<(), SystemError> {
+        volumes::grow_volume(volume).map_err(failed("grow a volume"))
+    }
+
+    fn freeze_volume(&self, volume: &VolumeAt) -> Result<(), SystemError> {
+        volumes::freeze_volume(volume).map_err(failed("freeze a volume"))
+    }
+
+    fn thaw_volume(&self, volume: &VolumeAt) -> Result<(), SystemError> {
+        volumes::thaw_volume(volume).map_err(failed("let a volume go on"))
+    }
+
     fn freeze(&self) -> Result<(), SystemError> {
         freeze::freeze(Path::new("/")).map_err(|source| SystemError {
             what: "freeze the root file system",
@@ -313,6 +332,10 @@ impl System for Guest {
     fn run_dir(&self) -> Option<PathBuf> {
         Some(PathBuf::from(RUN))
     }
+}
+
+fn failed(what: &'static str) -> impl FnOnce(io::Error) -> SystemError {
+    move |source| SystemError { what, source }
 }
 
 #[expect(

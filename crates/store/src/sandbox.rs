@@ -272,8 +272,10 @@ impl Txn<'_> {
         Ok(free)
     }
 
-    /// Deletes a sandbox; one that is not there is deleted already.
+    /// Deletes a sandbox, and the volumes that are its own; one that is not there is deleted
+    /// already. Other volumes are free again.
     pub fn sandbox_delete(&self, id: &SandboxId) -> Result<(), StoreError> {
+        self.detach_all(id)?;
         self.raw
             .execute("DELETE FROM sandboxes WHERE id = ?1", [id.as_str()])
             .map_err(StoreError::sql("delete a sandbox"))?;

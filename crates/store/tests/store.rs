@@ -15,6 +15,7 @@ use bhatti_types::id::{SandboxId, SnapshotId, UserId};
 use bhatti_types::idle::{IdleSettings, IdleTime};
 use bhatti_types::labels::Labels;
 use bhatti_types::parent::Parent;
+use bhatti_types::run::Init;
 use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
 use bhatti_types::state::{Status, Thermal};
 use jiff::Timestamp;
@@ -108,6 +109,7 @@ fn alice() -> UserRow {
         max_cpus_per_sandbox: user::DEFAULT_MAX_CPUS,
         max_memory_mb_per_sandbox: user::DEFAULT_MAX_MEMORY_MB,
         max_snapshots: user::DEFAULT_MAX_SNAPSHOTS,
+        max_volume_mb: user::DEFAULT_MAX_VOLUME_MB,
         max_images: user::DEFAULT_MAX_IMAGES,
         created_at: time(),
         idle: IdleSettings {
@@ -351,7 +353,7 @@ fn a_user_with_things_left_is_not_deleted() {
     let error = store.user_delete(&user.id).unwrap_err();
     assert_eq!(
         error.to_string(),
-        r#"user "alice" still has 1 sandboxes and 1 snapshots"#
+        r#"user "alice" still has 1 sandboxes, 1 snapshots and 0 volumes"#
     );
     store.sandbox_delete(&sandbox.id).unwrap();
     assert!(matches!(

@@ -12,6 +12,7 @@ pub mod image_name;
 pub mod invalid;
 pub mod labels;
 pub mod mac;
+pub mod mount;
 pub mod name;
 pub mod parent;
 pub mod run;

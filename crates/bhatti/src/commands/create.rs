@@ -1,6 +1,7 @@
 //! `bhatti create`.
 
 use bhatti_api::sandbox::CreateSandbox;
+use bhatti_api::volume::PersistentVolume;
 use bhatti_types::name::{ImageName, SandboxName};
 use clap::Args;
 
@@ -25,7 +26,7 @@ pub(crate) struct CreateArgs {
         long,
         value_name = "SANDBOX",
         value_parser = values::name::<SandboxName>,
-        conflicts_with_all = ["image", "cpus", "memory", "disk_size", "env", "label", "user"]
+        conflicts_with_all = ["image", "cpus", "memory", "disk_size", "env", "label", "user", "volume"]
     )]
     from: Option<SandboxName>,
     /// The image it is made from [default: base]
@@ -39,6 +40,9 @@ pub(crate) struct CreateArgs {
     /// Label; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     label: Vec<String>,
+    /// A volume and where it is mounted, `:ro` to read it alone; may be repeated
+    #[arg(long, value_name = "NAME:PATH[:ro]", value_parser = values::volume)]
+    volume: Vec<values::VolumeFlag>,
     /// User that commands run as [default: the image's own]
     #[arg(long)]
     user: Option<String>,
@@ -76,6 +80,11 @@ pub(crate) async fn run(args: CreateArgs, context: &Context) -> Result<(), Failu
         init: args.run.init(),
         run: args.run.fields(),
         wait_sec: args.wait,
+        persistent_volumes: args
+            .volume
+            .into_iter()
+            .map(PersistentVolume::from)
+            .collect(),
     };
     let what = match &new.name {
         Some(name) => format!("creating sandbox {name}"),

@@ -137,6 +137,13 @@ fn people(sandbox: &Sandbox) -> String {
         let shared = values::on_disk(sandbox.disk_shared_bytes);
         lines.push(("On disk", format!("{own} own, {shared} shared")));
     }
+    lines.extend(sandbox.volumes.iter().map(|volume| {
+        let how = if volume.read_only { ", read only" } else { "" };
+        (
+            "Volume",
+            format!("{} at {}{how}", volume.name, volume.mount),
+        )
+    }));
     lines.push(("Engine", engine));
     if !sandbox.ip.is_empty() {
         lines.push(("IP", sandbox.ip.clone()));

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod backup;
 pub(crate) mod completion;
 pub(crate) mod config;
 pub(crate) mod create;
@@ -29,3 +30,4 @@ pub(crate) mod template;
 pub(crate) mod tree;
 pub(crate) mod user;
 pub(crate) mod version;
+pub(crate) mod volume;

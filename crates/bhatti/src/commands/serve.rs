@@ -198,6 +198,7 @@ async fn serve_until(
             IdleTime::After(limit) => limit,
             IdleTime::Never => LONGEST_WAKE,
         },
+        backup: settings.backup.0.clone(),
         registries: RegistryOptions {
             proxies: Proxies::from_lookup(|name| context.environment.get(name).map(str::to_owned)),
             ..RegistryOptions::default()

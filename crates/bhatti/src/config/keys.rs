@@ -27,6 +27,8 @@ pub(crate) enum Form {
     Switch,
     /// A whole number.
     Number,
+    /// A mapping, as JSON.
+    Mapping,
 }
 
 /// Whether a value may be shown.
@@ -101,6 +103,9 @@ pub(crate) const IDLE_PAUSE: &str = "idle_pause";
 pub(crate) const IDLE_COLD: &str = "idle_cold";
 /// Name of the key of the time a request waits for a sandbox to wake.
 pub(crate) const WAKE_LIMIT: &str = "wake_limit";
+
+/// Name of the key of volumes' backups.
+pub(crate) const BACKUP: &str = "backup";
 
 /// All keys, in the order they are shown.
 pub(crate) const KEYS: &[Key] = &[
@@ -196,6 +201,15 @@ pub(crate) const KEYS: &[Key] = &[
         env::WAKE_LIMIT,
         "time a request waits for a sandbox to wake; the waking goes on after it",
     ),
+    Key {
+        form: Form::Mapping,
+        shown: Shown::Redacted,
+        ..Key::new(
+            BACKUP,
+            env::BACKUP,
+            "where volumes are backed up to and when, a mapping: see docs/volumes.md",
+        )
+    },
     Key {
         form: Form::Switch,
         ..Key::new(

@@ -232,6 +232,10 @@ fn value(key: &Key, text: &str) -> Value {
             Ok(number) => Value::from(number),
             Err(_) => Value::from(text.to_owned()),
         },
+        (Form::Mapping, text) => serde_json::from_str::<serde_json::Value>(text)
+            .ok()
+            .and_then(|value| Value::serialize(value).ok())
+            .unwrap_or_else(|| Value::from(text.to_owned())),
         (Form::Switch | Form::Text, _) => Value::from(text.to_owned()),
     }
 }
@@ -251,7 +255,7 @@ fn explain(error: &figment::Error) -> ConfigError {
     }
     let secret = KEYS
         .iter()
-        .any(|key| key.name == path && key.shown == Shown::Redacted);
+        .any(|key| path.split('.').next() == Some(key.name) && key.shown == Shown::Redacted);
     let reason = match &error.kind {
         // Figment repeats the value, which may be nearly a token.
         Kind::InvalidType(..) | Kind::InvalidValue(..) if secret => "it must be text".to_owned(),

@@ -11,6 +11,8 @@ use bhatti_types::cidr::Cidr;
 use bhatti_types::idle::IdleTime;
 use serde::{Deserialize, Deserializer};
 
+use crate::config::backup::Backup;
+
 /// All values. The names of the fields are those of the keys.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,6 +67,9 @@ pub(crate) struct Settings {
     pub(crate) idle_cold: IdleTime,
     /// How long a request waits for a sandbox to wake.
     pub(crate) wake_limit: IdleTime,
+    /// Where volumes are backed up to, and when.
+    #[serde(default)]
+    pub(crate) backup: Backup,
 }
 
 /// The engines there are.

@@ -12,7 +12,10 @@ use crate::request::Caller;
 use crate::view::ImageView;
 
 fn not_yet() -> Error {
-    Error::Unavailable { message: "not yet".to_owned(), hint: None }
+    Error::Unavailable {
+        message: "not yet".to_owned(),
+        hint: None,
+    }
 }
 
 impl Engine {
@@ -22,7 +25,10 @@ impl Engine {
         import: Import,
         _archive: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
     ) -> Result<ImageView, Error> {
-        self.ctx.image_target(caller, import.place, import.name).await?.refuse_taken()?;
+        self.ctx
+            .image_target(caller, import.place, import.name)
+            .await?
+            .refuse_taken()?;
         Err(not_yet())
     }
 
@@ -35,7 +41,12 @@ impl Engine {
         Err::<futures::stream::Empty<_>, _>(not_yet())
     }
 
-    pub async fn image_push(&self, caller: &Caller, name: &ImageName, _push: Push) -> Result<TaskId, Error> {
+    pub async fn image_push(
+        &self,
+        caller: &Caller,
+        name: &ImageName,
+        _push: Push,
+    ) -> Result<TaskId, Error> {
         self.ctx.image_seen(&caller.user, name).await?;
         Err(not_yet())
     }

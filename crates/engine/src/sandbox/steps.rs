@@ -18,6 +18,7 @@ use jiff::Timestamp;
 
 use super::halted::stands_still;
 use super::journal::Durability;
+use super::volumes::Attaching;
 use super::work::{MachineRecord, Material, Work};
 use crate::clock;
 use crate::error::Error;
@@ -72,6 +73,13 @@ impl Work {
             Step::Pause => self.pause().await,
             Step::Greet => self.greet(plan).await,
             Step::Identify => self.identify(plan).await,
+            Step::AttachVolumes => {
+                let why = match plan {
+                    PlanKind::Boot => Attaching::Boot,
+                    _ => Attaching::Asked,
+                };
+                self.attach_volumes(why).await
+            }
             Step::PrepareGuest => self.prepare_guest().await,
             Step::Refresh => self.refresh().await,
             Step::SyncGuest => {
@@ -142,6 +150,11 @@ impl Work {
             Some(_) => Vec::new(),
             None => vec![format!("bhatti.hostname={}", self.row.name)],
         };
+        // What boots, or goes on from where nobody had any, gets them afterwards.
+        let volumes = match (&state, &self.material) {
+            (None, _) | (Some(_), Material::Template(_)) => Vec::new(),
+            (Some(_), _) => self.volume_disks(),
+        };
         if self.row.init == Init::Systemd {
             command_line.push("bhatti.init=systemd".to_owned());
         }
@@ -157,6 +170,7 @@ impl Work {
             command_line,
             devices,
             disk: true,
+            volumes,
             nic,
             accelerator,
             state,
@@ -198,7 +212,8 @@ impl Work {
         self.machine()?.resume().await?;
         self.greet(PlanKind::Wake).await?;
         // As after a boot: it may have been cut off in one.
-        self.identify(PlanKind::Boot).await
+        self.identify(PlanKind::Boot).await?;
+        self.attach_volumes(Attaching::Again).await
     }
 
     async fn let_run(&mut self, plan: PlanKind) -> Result<(), Error> {
@@ -405,7 +420,13 @@ impl Work {
         }
         let row = self.recorded(state)?;
         let written = row.clone();
-        let update = move |txn: &Txn<'_>| txn.sandbox_update(&written);
+        let own = self.volumes.iter().filter(|it| it.at.owned);
+        let own: Vec<_> = own.map(|it| it.at.volume.clone()).collect();
+        let update = move |txn: &Txn<'_>| {
+            txn.sandbox_update(&written)?;
+            // What was made for it is whole when it is.
+            own.iter().try_for_each(|id| txn.volume_is_ready(id))
+        };
         self.change(Durability::Durable, update).await?;
         self.record(row);
         Ok(())

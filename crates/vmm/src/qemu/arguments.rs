@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use bhatti_types::id::{DataDirId, SandboxId};
 
+use super::volumes;
 use crate::machine::{Accelerator, Devices, MachineSpec, Tap, file};
 
 /// The name of the virtio-serial port that carries the agent link.
@@ -133,6 +134,10 @@ pub fn build(spec: &MachineSpec, tsc_khz: Option<u64>) -> Vec<OsString> {
     );
     if spec.devices == Devices::V2 {
         args.pair("-device", "virtio-scsi-device,id=scsi,num_queues=1");
+        for volume in &spec.volumes {
+            args.pair("-blockdev", volumes::node(volume).to_string());
+            args.pair("-device", volumes::device(volume).to_string());
+        }
     }
     args.pair("-global", "migration.send-configuration=off");
     if spec.state.is_some() {
@@ -184,7 +189,7 @@ mod test {
     use bhatti_types::size::{MemoryMb, Vcpus};
 
     use super::{build, mark, marked_sandbox};
-    use crate::machine::{Accelerator, Devices, MachineSpec, Nic, Tap};
+    use crate::machine::{Accelerator, Devices, MachineSpec, Nic, Tap, VolumeDisk};
 
     fn spec() -> MachineSpec {
         MachineSpec {
@@ -198,6 +203,7 @@ mod test {
             command_line: vec!["bhatti.hostname=dev".to_owned()],
             devices: Devices::V2,
             disk: true,
+            volumes: Vec::new(),
             nic: None,
             accelerator: Accelerator::Tcg,
             state: None,
@@ -227,6 +233,21 @@ mod test {
     #[test]
     fn a_fresh_tcg_machine() {
         insta::assert_snapshot!(text(&spec()));
+    }
+
+    #[test]
+    fn a_machine_with_volumes_whatever_their_paths_hold() {
+        let volume = |slot, read_only| VolumeDisk {
+            slot,
+            serial: format!("vol_000000000000000{slot}"),
+            path: format!("/a,b=\"c\"/vol_{slot}/disk.raw").into(),
+            read_only,
+        };
+        let spec = MachineSpec {
+            volumes: vec![volume(0, false), volume(7, true)],
+            ..spec()
+        };
+        insta::assert_snapshot!(text(&spec));
     }
 
     #[test]
