@@ -13,6 +13,7 @@ pub mod run;
 pub mod sandbox;
 pub mod shell;
 pub mod snapshot;
+pub mod task;
 pub mod template;
 pub mod tree;
 pub mod user;

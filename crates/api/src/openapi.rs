@@ -10,8 +10,13 @@ use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFo
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Content, ContentBuilder, InfoBuilder, Ref, RefOr, Required, Schema};
 
+use crate::image::TAR;
 use crate::routes::{Auth, EXISTING_HEADER, Method, NDJSON, Operation, ROUTES, Route};
-use crate::{error, exec, host, idle, image, run, sandbox, shell, snapshot, template, tree, user};
+use crate::{
+    error, exec, host, idle, image, run, sandbox, shell, snapshot, task, template, tree, user,
+};
+
+mod images;
 
 /// Generation of the contract, told by `GET /version`.
 pub const API_VERSION: &str = "1";
@@ -35,7 +40,18 @@ const TOKEN_SCHEME: &str = "token";
     idle::Lease,
     idle::SleepAll,
     idle::SleptAll,
+    image::CollectGarbage,
+    image::CollectedGarbage,
+    image::DeletedImage,
+    image::GarbageItem,
+    image::GivenAuth,
     image::Image,
+    image::PullImage,
+    image::PushImage,
+    image::RegistryAuth,
+    image::SaveImage,
+    image::ShareImage,
+    image::TaskStarted,
     run::CreateRun,
     run::Run,
     run::RunState,
@@ -51,6 +67,9 @@ const TOKEN_SCHEME: &str = "token";
     snapshot::CreateSnapshot,
     snapshot::ResumeSnapshot,
     snapshot::Snapshot,
+    task::Task,
+    task::TaskPart,
+    task::TaskProgress,
     tree::TreeNode,
     template::Template,
     template::WarmImage,
@@ -82,6 +101,8 @@ enum Body {
     Many(&'static str),
     /// Several, each of the first kind or each of the second.
     ManyOf(&'static str, &'static str),
+    /// A tar.
+    Tar,
     /// Bytes.
     Bytes,
     /// One of two as JSON, or lines of the third.
@@ -243,11 +264,19 @@ fn describe(operation: Operation) -> Description {
             None,
             vec![ok(Body::Many("TreeNode"))],
         ),
-        Operation::ImageList => of(
-            "Images the caller may use",
-            None,
-            vec![ok(Body::Many("Image"))],
-        ),
+        Operation::SandboxSaveImage => images::save(),
+        Operation::ImageList => images::list(),
+        Operation::ImagePull => images::pull(),
+        Operation::ImageImport => images::import(),
+        Operation::ImageDelete => images::delete(),
+        Operation::ImageExport => images::export(),
+        Operation::ImagePush => images::push(),
+        Operation::ImageShare => images::share(),
+        Operation::ImageUnshare => images::unshare(),
+        Operation::TaskList => images::task_list(),
+        Operation::TaskGet => images::task_get(),
+        Operation::TaskCancel => images::task_cancel(),
+        Operation::CollectGarbage => images::gc(),
         Operation::ImageGet => of("One image", None, vec![ok(Body::One("Image"))]),
         Operation::ImageWarm => of(
             "Makes the template of a size of machine, ahead of the first create",
@@ -323,6 +352,10 @@ fn path_item(route: &Route) -> PathItem {
             .build();
         operation = operation.request_body(Some(body));
     }
+    if route.operation == Operation::ImageImport {
+        let archive = RequestBodyBuilder::new().content(TAR, bytes());
+        operation = operation.request_body(Some(archive.required(Some(Required::True)).build()));
+    }
     for reply in &description.replies {
         operation = operation.response(reply.status, success(reply));
     }
@@ -358,6 +391,7 @@ fn body_may_be_missing(operation: Operation) -> bool {
             | Operation::SnapshotResume
             | Operation::ImageWarm
             | Operation::SleepAll
+            | Operation::CollectGarbage
     )
 }
 
@@ -405,6 +439,9 @@ fn parameters(route: &Route) -> Vec<Parameter> {
                 .schema(Some(text()))
                 .build(),
         );
+    }
+    if route.operation == Operation::ImageImport {
+        parameters.extend(images::import_parameters());
     }
     if route.operation == Operation::SandboxLogs {
         let optional = |name: &str, what: &str, kind| {
@@ -461,6 +498,7 @@ fn success(reply: &Reply) -> Response {
                 .item(many(other));
             response.content("application/json", content(either.into()))
         }
+        Body::Tar => response.content(TAR, bytes()),
         Body::Exec(result, detached, line) => {
             let either = utoipa::openapi::schema::OneOfBuilder::new()
                 .item(reference(result))
@@ -477,6 +515,14 @@ fn success(reply: &Reply) -> Response {
         response = response.header(EXISTING_HEADER, header);
     }
     response.build()
+}
+
+/// Bytes as they are.
+fn bytes() -> Content {
+    let schema = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)));
+    content(schema.into())
 }
 
 fn reference(schema: &str) -> RefOr<Schema> {

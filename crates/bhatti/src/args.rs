@@ -9,6 +9,7 @@ use crate::commands::destroy::DestroyArgs;
 use crate::commands::edit::EditArgs;
 use crate::commands::exec::ExecArgs;
 use crate::commands::fork::ForkArgs;
+use crate::commands::gc::GcArgs;
 use crate::commands::image::ImageCommand;
 use crate::commands::inspect::InspectArgs;
 use crate::commands::list::ListArgs;
@@ -144,9 +145,11 @@ pub(crate) enum Command {
     Rollback(RollbackArgs),
     /// Show which sandboxes and checkpoints descend from which
     Tree(TreeArgs),
-    /// Look at images, and make creates of them quick
+    /// Pull, make, share and delete images
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Delete layers, templates and remains that nothing needs any more
+    Gc(GcArgs),
     /// Look at the templates that creates are forked from
     #[command(subcommand)]
     Template(TemplateCommand),

@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::args::{Cli, Command};
 use crate::commands::{
-    completion, config, create, destroy, edit, exec, fork, image, inspect, list, logs, pause,
+    completion, config, create, destroy, edit, exec, fork, gc, image, inspect, list, logs, pause,
     rollback, serve, setup, shell, sleep, snapshot, start, stop, template, tree, user, version,
 };
 use crate::config::environment::Environment;
@@ -130,6 +130,7 @@ async fn command(command: Command, context: &Context) -> Result<ExitCode, Failur
         Command::Rollback(args) => rollback::run(args, context).await?,
         Command::Tree(args) => tree::run(args, context).await?,
         Command::Image(command) => image::run(command, context).await?,
+        Command::Gc(args) => gc::run(args, context).await?,
         Command::Template(command) => template::run(command, context).await?,
         Command::User(command) => user::run(command, context).await?,
         Command::Setup => setup::run(context).await?,

@@ -110,7 +110,7 @@ impl Client {
             request = request.header(SEC_WEBSOCKET_PROTOCOL, protocol);
         }
         let request = request
-            .body(Full::default())
+            .body(Full::<Bytes>::default())
             .expect("paths are percent-encoded and headers are checked");
         let (response, _driver) = self.send(request).await?;
         let foreign = || Error::Foreign {

@@ -76,13 +76,18 @@ impl Engine {
         init: Option<Init>,
     ) -> Result<Wanted, Error> {
         limits(user).check(size.cpus, size.memory)?;
-        let image = self.ctx.image(image).await?;
+        let (seen, lease) = self.ctx.image_to_use(&user.id, image).await?;
+        let image = seen.image;
         let disk = disk_size(&image, size.disk)?;
         let kit = self.ctx.kits.current()?;
         let size = (size.cpus, size.memory, disk);
         let init = init.unwrap_or_else(|| program::init_of(&image.config));
         let shape = self.ctx.shape(&image, &kit, size, init).await?;
-        Ok(Wanted { shape, image })
+        Ok(Wanted {
+            shape,
+            image,
+            lease,
+        })
     }
 
     fn new_row(

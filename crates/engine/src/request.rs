@@ -219,4 +219,25 @@ pub struct NewUser {
     pub max_memory_mb_per_sandbox: Option<u32>,
     /// Most checkpoints at once.
     pub max_snapshots: Option<u32>,
+    /// Most images of its own at once.
+    pub max_images: Option<u32>,
+}
+
+/// A change of a user. What is `None` stays as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UserEdit {
+    /// What its sandboxes do when idle.
+    pub idle: IdleEdit,
+    /// Most images of its own at once.
+    pub max_images: Option<u32>,
+}
+
+/// Whose a new image becomes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ImagePlace {
+    /// The caller's own.
+    #[default]
+    Own,
+    /// The host's, for all users; for the administrator.
+    Host,
 }

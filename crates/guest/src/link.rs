@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bhatti_proto::codec::{self, MAX_MESSAGE, MAX_REQUEST, MessageReader, ReadError};
 use bhatti_proto::message::{
-    Clock, Detach, Dial, Exec as ExecMessage, Identity as IdentityMessage,
+    Clock, Detach, Dial, Exec as ExecMessage, Freeze, Identity as IdentityMessage,
     NextTimer as NextTimerMessage, Ping, Ports, PowerOff, Reply, Request, Status, Stdin, Sync,
-    Variable, reply, request,
+    Thaw, Variable, reply, request,
 };
 use bhatti_proto::mux::{MAX_FRAME_BODY, MAX_STREAMS};
 use bhatti_types::env::Env;
@@ -185,6 +185,22 @@ impl Link {
     /// Flushes the guest's file systems to their disks.
     pub async fn sync(&self, limit: Duration) -> Result<(), CallError> {
         self.done("flush its disks", request::Op::Sync(Sync {}), limit)
+            .await
+    }
+
+    /// Writes the guest's root file system out and holds all writes to it, until [`Link::thaw`] or
+    /// until `thaws_after` is over: nobody may ever come to thaw it.
+    pub async fn freeze(&self, thaws_after: Duration, limit: Duration) -> Result<(), CallError> {
+        let op = request::Op::Freeze(Freeze {
+            limit_ms: u64::try_from(thaws_after.as_millis()).unwrap_or(u64::MAX),
+        });
+        self.done("freeze its disk", op, limit).await
+    }
+
+    /// Lets writes to the guest's root file system go on. An error means that they may have gone
+    /// on before: what was copied since the freeze is then not of one instant.
+    pub async fn thaw(&self, limit: Duration) -> Result<(), CallError> {
+        self.done("thaw its disk", request::Op::Thaw(Thaw {}), limit)
             .await
     }
 

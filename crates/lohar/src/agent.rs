@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::exec::plan::Defaults;
 use crate::exec::registry::Registry;
+use crate::freezer::Freezer;
 use crate::reaper::Reaper;
 use crate::service::supervisor::Supervisor;
 use crate::system::{System, SystemError};
@@ -37,6 +38,8 @@ struct Inner {
     /// for each that asks.
     looking: Arc<tokio::sync::Mutex<()>>,
     supervisor: Arc<Supervisor>,
+    /// Holds writes to the disk while it is copied.
+    freezer: Freezer,
     sessions: Sessions,
     since: Instant,
     tasks: TaskTracker,
@@ -65,6 +68,7 @@ impl Agent {
                 last_generation: Mutex::default(),
                 looking: Arc::default(),
                 supervisor: Arc::new(supervisor),
+                freezer: Freezer::default(),
                 sessions: Sessions::default(),
                 since: Instant::now(),
                 tasks: TaskTracker::new(),
@@ -112,6 +116,10 @@ impl Agent {
 
     pub(crate) fn registry(&self) -> &Arc<Registry> {
         &self.inner.registry
+    }
+
+    pub(crate) fn freezer(&self) -> &Freezer {
+        &self.inner.freezer
     }
 
     pub(crate) fn stopping(&self) -> &CancellationToken {

@@ -24,6 +24,9 @@ struct State {
     next_timer: NextTimerReply,
     refuse_identity: bool,
     log_dir: Option<PathBuf>,
+    frozen: bool,
+    refuse_freeze: bool,
+    freezes: u32,
 }
 
 impl Default for FakeSystem {
@@ -54,6 +57,21 @@ impl FakeSystem {
     /// From now on, refuses identities or takes them again.
     pub fn refuse_identity(&self, refuse: bool) {
         self.state().refuse_identity = refuse;
+    }
+
+    /// From now on, refuses to be frozen or lets itself be.
+    pub fn refuse_freeze(&self, refuse: bool) {
+        self.state().refuse_freeze = refuse;
+    }
+
+    /// Whether its writes are held.
+    pub fn is_frozen(&self) -> bool {
+        self.state().frozen
+    }
+
+    /// How often it was frozen.
+    pub fn freezes(&self) -> u32 {
+        self.state().freezes
     }
 
     /// From now on, gives this as what next wants to run.
@@ -101,6 +119,24 @@ impl System for FakeSystem {
 
     fn sync(&self) {
         self.state().syncs += 1;
+    }
+
+    fn freeze(&self) -> Result<(), SystemError> {
+        let mut state = self.state();
+        if state.frozen || state.refuse_freeze {
+            return Err(SystemError {
+                what: "freeze the root file system",
+                source: std::io::ErrorKind::ResourceBusy.into(),
+            });
+        }
+        state.frozen = true;
+        state.freezes += 1;
+        Ok(())
+    }
+
+    fn thaw(&self) -> Result<(), SystemError> {
+        self.state().frozen = false;
+        Ok(())
     }
 
     fn power_off(&self) {

@@ -92,6 +92,11 @@ async fn serve(agent: Agent, stream: Stream, probe: Probe) {
         Some(request::Op::Terminal(asked)) => {
             sessions::attach(&agent, asked, stream, probe).await;
         }
+        Some(request::Op::Freeze(op)) => {
+            let limit = Duration::from_millis(op.limit_ms);
+            answer(stream, agent.freezer().freeze(agent.system(), limit).await).await;
+        }
+        Some(request::Op::Thaw(_)) => answer(stream, agent.freezer().thaw().await).await,
         Some(request::Op::Sessions(_)) => answer(stream, sessions::list(&agent)).await,
         Some(request::Op::Dial(to)) => dial::carry(to.port, stream, &rest).await,
         Some(request::Op::Ports(_)) => answer(stream, ports().await).await,

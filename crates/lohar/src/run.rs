@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 use crate::agent::Agent;
 use crate::init::handover::SERVICE_ARGUMENT;
-use crate::init::{self, clock, cmdline::CommandLine, entropy, grow, klog, names, power};
+use crate::init::{self, clock, cmdline::CommandLine, entropy, freeze, grow, klog, names, power};
 use crate::port::Port;
 use crate::reaper::InitReaper;
 use crate::session;
@@ -254,6 +254,20 @@ impl System for Guest {
 
     fn sync(&self) {
         nix::unistd::sync();
+    }
+
+    fn freeze(&self) -> Result<(), SystemError> {
+        freeze::freeze(Path::new("/")).map_err(|source| SystemError {
+            what: "freeze the root file system",
+            source,
+        })
+    }
+
+    fn thaw(&self) -> Result<(), SystemError> {
+        freeze::thaw(Path::new("/")).map_err(|source| SystemError {
+            what: "thaw the root file system",
+            source,
+        })
     }
 
     fn power_off(&self) {

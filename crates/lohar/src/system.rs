@@ -37,6 +37,14 @@ pub trait System: Send + Sync + std::fmt::Debug {
     /// Writes all file systems to their disks. Blocking.
     fn sync(&self);
 
+    /// Writes the root file system out and holds all writes to it until [`System::thaw`].
+    ///
+    /// Blocking: what is dirty is written first.
+    fn freeze(&self) -> Result<(), SystemError>;
+
+    /// Lets writes to the root file system go on. Blocking, but writes little.
+    fn thaw(&self) -> Result<(), SystemError>;
+
     /// Begins the power-off and returns at once.
     fn power_off(&self);
 

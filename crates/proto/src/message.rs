@@ -18,7 +18,7 @@
 //! | `sessions` | `sessions` |
 //! | `dial` | `refused`, or `done` and then the connection's raw bytes both ways |
 //! | `ports` | `ports` or `refused` |
-//! | `identity`, `sync`, `power_off`, `ping` | `done` or `refused` |
+//! | `identity`, `sync`, `power_off`, `ping`, `freeze`, `thaw` | `done` or `refused` |
 //!
 //! The daemon resetting the stream of a running exec means that nobody wants it any more, and
 //! the agent kills it. The loss of the whole link does not mean that.
@@ -50,7 +50,7 @@ pub struct Request {
     /// What is asked for. Missing if the agent is older than the operation.
     #[prost(
         oneof = "request::Op",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 22, 23, 25, 26"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 20, 21, 22, 23, 25, 26"
     )]
     pub op: Option<request::Op>,
 }
@@ -102,6 +102,12 @@ pub mod request {
         /// Say which terminals there are.
         #[prost(message, tag = "23")]
         Sessions(crate::terminal::Sessions),
+        /// Hold all writes to the root file system.
+        #[prost(message, tag = "20")]
+        Freeze(super::Freeze),
+        /// Let them go on.
+        #[prost(message, tag = "21")]
+        Thaw(super::Thaw),
         /// Connect to a service in the guest.
         #[prost(message, tag = "25")]
         Dial(super::Dial),
@@ -228,6 +234,21 @@ pub struct Status {}
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct NextTimer {}
 
+/// Writes the root file system out and holds all writes to it, so that its disk can be copied as if
+/// it had been unmounted. What writes waits; nothing else is held up.
+///
+/// Refused if it is frozen already, or its kind can't be.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Freeze {
+    /// When it thaws by itself, in milliseconds: nobody may ever come to thaw it.
+    #[prost(uint64, tag = "1")]
+    pub limit_ms: u64,
+}
+
+/// Lets writes go on. Done if they were held until now, so that what was copied since the
+/// [`Freeze`] is whole; refused if they were not.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Thaw {}
 /// Connects to a TCP port of the guest's loopback. After [`Done`] the stream carries the
 /// connection's bytes both ways, each way with an end of its own.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]

@@ -7,9 +7,10 @@ use std::fmt::Write as _;
 
 use bhatti_proto::hello::{Greeting, Kind, Nonce};
 use bhatti_proto::message::{
-    AgentHello, Clock, Control, Detach, Detached, Dial, Exec, Exited, Identity, ListeningPort,
-    NextTimer, NextTimerReply, Ping, Ports, PortsReply, PowerOff, RefusalKind, Reply, Request,
-    Started, Status, StatusReply, Stdin, Sync, Variable, control, reply, request,
+    AgentHello, Clock, Control, Detach, Detached, Dial, Exec, Exited, Freeze, Identity,
+    ListeningPort, NextTimer, NextTimerReply, Ping, Ports, PortsReply, PowerOff, RefusalKind,
+    Reply, Request, Started, Status, StatusReply, Stdin, Sync, Thaw, Variable, control, reply,
+    request,
 };
 use bhatti_proto::service::{
     Logs, Restart, Service, ServicePhase, ServiceStatus, ServiceStatusReply, Settle, Settled,
@@ -248,6 +249,11 @@ fn current() -> String {
             "request.next_timer",
             request(request::Op::NextTimer(NextTimer {})),
         ),
+        (
+            "request.freeze",
+            request(request::Op::Freeze(Freeze { limit_ms: 60_000 })),
+        ),
+        ("request.thaw", request(request::Op::Thaw(Thaw {}))),
         (
             "request.dial",
             request(request::Op::Dial(Dial { port: 8080 })),

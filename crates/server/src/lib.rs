@@ -16,6 +16,8 @@ mod error;
 mod exec;
 mod extract;
 mod guard;
+mod image_convert;
+mod image_view;
 mod limits;
 mod observe;
 mod routes;

@@ -6,6 +6,7 @@
 pub mod env;
 pub mod id;
 pub mod idle;
+pub mod image_name;
 pub mod invalid;
 pub mod labels;
 pub mod name;

@@ -7,6 +7,7 @@ pub(crate) mod destroy;
 pub(crate) mod edit;
 pub(crate) mod exec;
 pub(crate) mod fork;
+pub(crate) mod gc;
 pub(crate) mod idle_args;
 pub(crate) mod image;
 pub(crate) mod inspect;

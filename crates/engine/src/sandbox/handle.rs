@@ -1,5 +1,6 @@
 //! The way to a sandbox's task, from everywhere else.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tracing::Span;
 
 use super::fork::Forked;
 use super::leases::{Lease, Leases, Waiting};
+use super::save_disk::SavedDisk;
 use super::work::ForkPoint;
 use crate::error::{Error, Kind};
 use crate::request::EditSandbox;
@@ -95,6 +97,11 @@ pub(super) enum Message {
         force: bool,
         reply: oneshot::Sender<Result<RolledBackView, Error>>,
     },
+    /// Copy the disk to this file.
+    SaveDisk {
+        to: PathBuf,
+        reply: oneshot::Sender<Result<SavedDisk, Error>>,
+    },
     Destroy(oneshot::Sender<Result<(), Error>>),
 }
 
@@ -111,6 +118,7 @@ impl Message {
             | Self::Checkpoint { .. }
             | Self::Fork { .. }
             | Self::Rollback { .. }
+            | Self::SaveDisk { .. }
             | Self::Destroy(_) => false,
         }
     }
@@ -251,6 +259,11 @@ impl Handle {
         let to = Box::new(to);
         self.ask(|reply| Message::Rollback { to, force, reply })
             .await
+    }
+
+    /// Copies its disk to a file that is not there yet.
+    pub(crate) async fn save_disk(&self, to: PathBuf) -> Result<SavedDisk, Error> {
+        self.ask(|reply| Message::SaveDisk { to, reply }).await
     }
 
     pub(crate) async fn destroy(&self) -> Result<(), Error> {

@@ -10,11 +10,14 @@ use bhatti_lifecycle::plan::{PlanKind, Step};
 use bhatti_lifecycle::state::State;
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::snapshot::SnapshotStatus;
+use bhatti_store::store::Txn;
 use bhatti_types::id::hex;
 use bhatti_types::run::Init;
 use bhatti_vmm::machine::{Accelerator, Devices, MachineSpec};
 use jiff::Timestamp;
 
+use super::halted::stands_still;
+use super::journal::Durability;
 use super::work::{MachineRecord, Material, Work};
 use crate::clock;
 use crate::error::Error;
@@ -103,11 +106,15 @@ impl Work {
             Step::CommitSnapshot => self.commit_snapshot().await,
             Step::Forget => {
                 let id = self.row.id.clone();
-                self.ctx.db(move |store| store.sandbox_forget(&id)).await
+                let forget = move |txn: &Txn<'_>| txn.sandbox_delete(&id);
+                // It is recorded as half made or half gone: the next start would delete what comes
+                // back.
+                self.change(Durability::Relaxed, forget).await
             }
             Step::ForgetSnapshot => {
                 let id = self.snapshot()?.id.clone();
-                self.ctx.db(move |store| store.snapshot_delete(&id)).await
+                let forget = move |txn: &Txn<'_>| txn.snapshot_delete(&id);
+                self.change(Durability::Durable, forget).await
             }
         }
     }
@@ -211,7 +218,10 @@ impl Work {
         let answers = match &self.link {
             Some(link) if link.is_open() => {
                 let now = unix_nanos()?;
-                link.set_clock(now, CLOCK_LIMIT).await.is_ok()
+                tokio::select! {
+                    set = link.set_clock(now, CLOCK_LIMIT) => set.is_ok(),
+                    halt = self.machine()?.halted() => return Err(stands_still(halt)),
+                }
             }
             _ => false,
         };
@@ -257,6 +267,7 @@ impl Work {
             log = machine.ended() => {
                 Err(Error::failed("the machine ended before its agent answered", log))
             }
+            halt = machine.halted() => Err(stands_still(halt)),
         };
         match opened {
             Ok(link) => {
@@ -378,9 +389,8 @@ impl Work {
         }
         let row = self.recorded(state)?;
         let written = row.clone();
-        self.ctx
-            .db(move |store| store.sandbox_update(&written))
-            .await?;
+        let update = move |txn: &Txn<'_>| txn.sandbox_update(&written);
+        self.change(Durability::Durable, update).await?;
         self.record(row);
         Ok(())
     }
@@ -390,9 +400,8 @@ impl Work {
     pub(crate) async fn note(&mut self, state: State) -> Result<(), Error> {
         let row = self.recorded(state)?;
         let written = row.clone();
-        self.ctx
-            .db(move |store| store.sandbox_note(&written))
-            .await?;
+        let update = move |txn: &Txn<'_>| txn.sandbox_update(&written);
+        self.change(Durability::Relaxed, update).await?;
         self.record(row);
         Ok(())
     }
@@ -407,7 +416,10 @@ impl Work {
                     boot: Some(self.ctx.boot.clone()),
                 };
                 row.machine = Some(serde_json::to_string(&record).map_err(Error::internal)?);
-                row.reason = None;
+                if state == State::Hot {
+                    // A warm one may have stopped by itself.
+                    row.reason = None;
+                }
                 row.stopped_at = None;
             }
             State::Cold | State::Off => {
@@ -428,6 +440,9 @@ impl Work {
 
     fn record(&mut self, row: SandboxRow) {
         self.row = row;
+        if self.state() == State::Hot {
+            self.halted = None;
+        }
         self.warm_since = match self.state() {
             State::Warm => self.warm_since.or_else(|| Some(clock::now())),
             _ => None,
@@ -440,7 +455,8 @@ impl Work {
         };
         snapshot.status = SnapshotStatus::Ready;
         let row = (**snapshot).clone();
-        self.ctx.db(move |store| store.snapshot_update(&row)).await
+        let update = move |txn: &Txn<'_>| txn.snapshot_update(&row);
+        self.change(Durability::Durable, update).await
     }
 
     pub(super) fn machine(

@@ -25,6 +25,7 @@ use super::registry::{Entry, Outcome, TemplateLease, Turn};
 use super::shape::{FORMAT, Shape};
 use crate::context::Context;
 use crate::error::Error;
+use crate::images::lookup::ImageLease;
 use crate::sandbox::work::{Material, Work};
 
 /// How long one waits for a template: a boot, a save and the syncs, on a host that does other
@@ -41,6 +42,8 @@ const BOOT_WRITES_PART: u64 = 16;
 pub(crate) struct Wanted {
     pub(crate) shape: Shape,
     pub(crate) image: Image,
+    /// The image is there for as long as this is.
+    pub(crate) lease: ImageLease,
 }
 
 /// Whether a template that could not be made a short while ago is tried again.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`cmdline`] | reads the kernel's command line |
 //! | [`modules`] | loads the kernel modules of the initrd |
+//! | [`on_demand`] | sees to it that the kernel finds the modules it asks for later |
 //! | [`mounts`] | mounts what every program expects |
 //! | [`root`] | finds the root disk and makes it the root |
 //! | [`network`] | configures the loopback, and the network card if there is one |
@@ -11,6 +12,7 @@
 //! | [`entropy`] | gives the kernel randomness |
 //! | [`clock`] | sets the clock |
 //! | [`grow`] | grows the root file system to its disk |
+//! | [`freeze`] | holds writes to the root file system, and lets them go on |
 //! | [`power`] | ends all processes and switches off |
 //! | [`handover`] | hands PID 1 over to the image's systemd |
 //! | [`klog`] | writes to the kernel's log |
@@ -25,6 +27,7 @@
 pub mod clock;
 pub mod cmdline;
 pub mod entropy;
+pub mod freeze;
 pub mod grow;
 pub mod handover;
 pub mod klog;
@@ -32,6 +35,7 @@ pub mod modules;
 pub mod mounts;
 pub mod names;
 pub mod network;
+pub mod on_demand;
 pub mod power;
 pub mod root;
 
@@ -51,10 +55,12 @@ pub fn bring_up() -> io::Result<CommandLine> {
     let command_line = CommandLine::read(Path::new("/proc/cmdline"))?;
     modules::load(Path::new("/modules"));
     if !command_line.probe {
+        let more = on_demand::keep(Path::new("/modules/more"));
         root::enter(&command_line.root)?;
-        // systemd mounts the rest itself, in its own way.
+        // systemd mounts the rest itself, in its own way, and takes this process's place.
         if !command_line.systemd {
             mounts::late();
+            klog::note("keep modules for later", more.and_then(on_demand::offer));
         }
     }
     if let Some(hostname) = &command_line.hostname {

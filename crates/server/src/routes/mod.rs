@@ -8,6 +8,7 @@ mod sandboxes;
 mod shell;
 mod snapshots;
 mod table;
+mod tasks;
 mod templates;
 mod tree;
 mod users;
