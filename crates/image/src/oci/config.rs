@@ -87,9 +87,9 @@ pub enum ConfigError {
     #[error("the image is for {found}, and not for {wanted}")]
     Platform {
         /// What it is for.
-        found: Platform,
+        found: Box<Platform>,
         /// What was wanted.
-        wanted: Platform,
+        wanted: Box<Platform>,
     },
     /// It speaks of other layers than the manifest.
     #[error("the image's config is about {config} layers, and its manifest about {manifest}")]
@@ -130,8 +130,8 @@ impl ConfigFile {
         );
         if wanted.fit(&platform).is_none() {
             return Err(ConfigError::Platform {
-                found: platform,
-                wanted: wanted.clone(),
+                found: Box::new(platform),
+                wanted: Box::new(wanted.clone()),
             });
         }
         let config = file.config.unwrap_or_default().into_config();
