@@ -1,7 +1,5 @@
 //! Pulls from a real registry, directly and through a man in the middle.
 
-mod support;
-
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +15,7 @@ use bhatti_testing::registry::server::{Auth, Registry, available};
 use bhatti_testing::registry::tokens::{CREDENTIALS, TokenServer};
 use bhatti_testing::wait::wait_for;
 
-use support::{amd64, layer, one, repository, repository_with, store, ten_layers};
+use crate::support::{amd64, layer, one, repository, repository_with, store, ten_layers};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -109,7 +107,7 @@ async fn the_image_of_the_platform_is_pulled_and_a_moved_tag_is_noticed() {
     registry.push(&moved.dir, "app:1").await;
     let image = repository.resolve(&amd64()).await.unwrap();
     assert_eq!(image.digest.to_string(), moved.digest);
-    let old = support::repository(registry.host(), &format!("app@{}", made.digest));
+    let old = crate::support::repository(registry.host(), &format!("app@{}", made.digest));
     let old = old.resolve(&amd64()).await.unwrap();
     assert_eq!(old.layers[0].digest.to_string(), made.layers[1][0]);
     // An image of one platform alone is held to it too.
@@ -188,7 +186,7 @@ async fn a_pull_that_is_given_up_leaves_the_others_their_layer() {
     let store = store(&dir.path().join("layers"));
     let start = || {
         let (store, host) = (store.clone(), between.host().to_owned());
-        tokio::spawn(async move { support::pull_all(&host, "app:1", &store).await })
+        tokio::spawn(async move { crate::support::pull_all(&host, "app:1", &store).await })
     };
     let first = start();
     wait_for("the first", LIMIT, async || {
@@ -227,13 +225,13 @@ async fn a_broken_connection_is_gone_on_with_where_it_broke() {
         &[Fault::Cut(700_000), Fault::Cut(0), Fault::Cut(900_000)],
     );
     let store = store(&dir.path().join("layers"));
-    support::pull_all(between.host(), "app:1", &store)
+    crate::support::pull_all(between.host(), "app:1", &store)
         .await
         .unwrap();
     let requests = between.blob_requests(digest);
     assert_eq!(requests.len(), 4, "{requests:?}");
     assert_eq!(requests[0].range, None);
-    let begins: Vec<u64> = requests[1..].iter().map(support::begin).collect();
+    let begins: Vec<u64> = requests[1..].iter().map(crate::support::begin).collect();
     assert!(begins[0] > 600_000 && begins[0] < 700_000, "{begins:?}");
     assert_eq!(begins[1], begins[0], "nothing came");
     assert!(begins[2] > begins[1] + 800_000, "{begins:?}");
@@ -255,11 +253,11 @@ async fn what_came_before_a_daemon_ended_is_not_asked_for_again() {
     let first = store(&layers);
     let pulling = {
         let (store, host) = (first.clone(), between.host().to_owned());
-        tokio::spawn(async move { support::pull_all(&host, "app:1", &store).await })
+        tokio::spawn(async move { crate::support::pull_all(&host, "app:1", &store).await })
     };
     // Two batches are on disk; the third is not full yet.
     let part = wait_for("two batches", LIMIT, async || {
-        support::partial(&layers, 2 << 20)
+        crate::support::partial(&layers, 2 << 20)
     })
     .await;
     first.close().await;
@@ -275,11 +273,11 @@ async fn what_came_before_a_daemon_ended_is_not_asked_for_again() {
         .unwrap();
     file.set_len(kept).unwrap();
     let second = store(&layers);
-    support::pull_all(between.host(), "app:1", &second)
+    crate::support::pull_all(between.host(), "app:1", &second)
         .await
         .unwrap();
     let requests = between.blob_requests(digest);
-    assert_eq!(support::begin(requests.last().unwrap()), kept);
+    assert_eq!(crate::support::begin(requests.last().unwrap()), kept);
     assert!(!part.exists());
 }
 
@@ -299,21 +297,21 @@ async fn what_a_crash_of_the_host_spoilt_is_fetched_again_from_its_beginning() {
     let first = store(&layers);
     let pulling = {
         let (store, host) = (first.clone(), between.host().to_owned());
-        tokio::spawn(async move { support::pull_all(&host, "app:1", &store).await })
+        tokio::spawn(async move { crate::support::pull_all(&host, "app:1", &store).await })
     };
     let part = wait_for("a batch", LIMIT, async || {
-        support::partial(&layers, 1 << 20)
+        crate::support::partial(&layers, 1 << 20)
     })
     .await;
     first.close().await;
     pulling.await.unwrap().unwrap_err();
     let len = fs_err::metadata(part.join("blob")).unwrap().len();
     fs_err::write(part.join("blob"), vec![0; len as usize]).unwrap();
-    support::pull_all(between.host(), "app:1", &store(&layers))
+    crate::support::pull_all(between.host(), "app:1", &store(&layers))
         .await
         .unwrap();
     let requests = between.blob_requests(digest);
-    assert_eq!(support::begin(&requests[1]), len);
+    assert_eq!(crate::support::begin(&requests[1]), len);
     assert_eq!(requests[2].range, None);
 }
 
@@ -329,7 +327,7 @@ async fn what_has_another_digest_is_refused_and_deleted() {
     let between = Between::start(registry.host()).await;
     between.spoil(&made.layers[0][0], &[Fault::Spoil(200_000)]);
     let store = store(&dir.path().join("layers"));
-    let error = support::pull_all(between.host(), "app:1", &store)
+    let error = crate::support::pull_all(between.host(), "app:1", &store)
         .await
         .unwrap_err();
     assert!(matches!(*error, FetchError::Digest { .. }), "{error:?}");
@@ -340,7 +338,7 @@ async fn what_has_another_digest_is_refused_and_deleted() {
     let error = repository.resolve(&amd64()).await.unwrap_err();
     assert!(matches!(error, RegistryError::Digest { .. }), "{error:?}");
     // It was the connection: nothing of it stays.
-    support::pull_all(between.host(), "app:1", &store)
+    crate::support::pull_all(between.host(), "app:1", &store)
         .await
         .unwrap();
 }
@@ -356,7 +354,7 @@ async fn a_layer_that_the_registry_has_lost_is_named() {
     registry.push(&made.dir, "app:1").await;
     registry.lose(&made.layers[0][6]);
     let store = store(&dir.path().join("layers"));
-    let error = support::pull_all(registry.host(), "app:1", &store)
+    let error = crate::support::pull_all(registry.host(), "app:1", &store)
         .await
         .unwrap_err();
     let FetchError::Source { digest, source } = &*error else {
@@ -383,7 +381,7 @@ async fn a_layer_whose_archive_is_not_the_configs_is_refused() {
     let error = pull(&repository, &image, &lease, &()).await.unwrap_err();
     assert!(matches!(*error, FetchError::DiffId { .. }), "{error:?}");
     // Nor if the layer is there by another's hand.
-    support::pull_all(registry.host(), "app:1", &store)
+    crate::support::pull_all(registry.host(), "app:1", &store)
         .await
         .unwrap();
     let error = pull(&repository, &image, &lease, &()).await.unwrap_err();
@@ -451,7 +449,7 @@ async fn plain_http_is_spoken_only_if_it_is_asked_for() {
     }
     let registry = Registry::start().await;
     let between = Between::start(registry.host()).await;
-    let repository = support::repository_by(between.host(), "app:1", None, Transport::Tls);
+    let repository = crate::support::repository_by(between.host(), "app:1", None, Transport::Tls);
     let error = repository.resolve(&amd64()).await.unwrap_err();
     assert!(
         matches!(error, RegistryError::Unreachable { .. }),
@@ -468,7 +466,7 @@ async fn a_full_disk_is_said_and_leaves_nothing() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let Some(disk) = support::SmallDisk::mount(&dir.path().join("disk"), 80) else {
+    let Some(disk) = crate::support::SmallDisk::mount(&dir.path().join("disk"), 80) else {
         return;
     };
     let made = write(&dir.path().join("image"), &[one(12_000_000)]);
@@ -477,13 +475,13 @@ async fn a_full_disk_is_said_and_leaves_nothing() {
     let between = Between::start(registry.host()).await;
     between.spoil(&made.layers[0][0], &[Fault::Hold(6_000_000)]);
     let layers = disk.path().join("layers");
-    let store = LayerStore::open(&layers, support::options()).unwrap();
+    let store = LayerStore::open(&layers, crate::support::options()).unwrap();
     let pulling = {
         let (store, host) = (store.clone(), between.host().to_owned());
-        tokio::spawn(async move { support::pull_all(&host, "app:1", &store).await })
+        tokio::spawn(async move { crate::support::pull_all(&host, "app:1", &store).await })
     };
     wait_for("half of it", LIMIT, async || {
-        support::partial(&layers, 4 << 20)
+        crate::support::partial(&layers, 4 << 20)
     })
     .await;
     // Somebody else takes what is left.
@@ -499,14 +497,14 @@ async fn a_full_disk_is_said_and_leaves_nothing() {
     assert_eq!(fs_err::read_dir(&layers).unwrap().count(), 0);
     // Where there is no room to begin with, nothing is asked for.
     let asked = between.blob_requests(&made.layers[0][0]).len();
-    let error = support::pull_all(between.host(), "app:1", &store)
+    let error = crate::support::pull_all(between.host(), "app:1", &store)
         .await
         .unwrap_err();
     assert!(matches!(*error, FetchError::NoSpace { .. }), "{error:?}");
     assert_eq!(between.blob_requests(&made.layers[0][0]).len(), asked);
     assert_eq!(fs_err::read_dir(&layers).unwrap().count(), 0);
     fs_err::remove_file(&fill).unwrap();
-    support::pull_all(between.host(), "app:1", &store)
+    crate::support::pull_all(between.host(), "app:1", &store)
         .await
         .unwrap();
 }
@@ -522,14 +520,14 @@ async fn a_store_of_another_version_of_the_index_makes_it_anew_without_the_regis
     registry.push(&made.dir, "app:1").await;
     let between = Between::start(registry.host()).await;
     let store = store(&dir.path().join("layers"));
-    let layers = support::pull_all(between.host(), "app:1", &store)
+    let layers = crate::support::pull_all(between.host(), "app:1", &store)
         .await
         .unwrap();
     let index = fs_err::read(&layers[0].index).unwrap();
     fs_err::remove_file(&layers[0].index).unwrap();
     fs_err::write(&layers[0].index, b"bhlayer\n\0\0\0\0").unwrap();
     assert!(store.get(&layers[0].digest).is_none());
-    let again = support::pull_all(between.host(), "app:1", &store)
+    let again = crate::support::pull_all(between.host(), "app:1", &store)
         .await
         .unwrap();
     assert_eq!(fs_err::read(&again[0].index).unwrap(), index);

@@ -1,7 +1,5 @@
 //! Pushes to a real registry and pulls from it again.
 
-mod support;
-
 use bhatti_image::oci::error::RegistryError;
 use bhatti_image::oci::pull::pull;
 use bhatti_image::oci::push::push;
@@ -10,7 +8,7 @@ use bhatti_testing::registry::layout::write;
 use bhatti_testing::registry::server::{Auth, Registry, available};
 use bhatti_testing::registry::tokens::{CREDENTIALS, TokenServer};
 
-use support::{amd64, repository_with, store, ten_layers};
+use crate::support::{amd64, repository_with, store, ten_layers};
 
 #[tokio::test]
 async fn what_is_pushed_is_pulled_again_and_sent_only_once() {
@@ -28,7 +26,7 @@ async fn what_is_pushed_is_pulled_again_and_sent_only_once() {
     from.push(&made.dir, "app:1").await;
     let to = Registry::start_with(&auth).await;
     let store = store(&dir.path().join("layers"));
-    let source = support::repository(from.host(), "app:1");
+    let source = crate::support::repository(from.host(), "app:1");
     let image = source.resolve(&amd64()).await.unwrap();
     let lease = store.lease();
     let layers = pull(&source, &image, &lease, &()).await.unwrap();
