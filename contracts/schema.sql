@@ -1,4 +1,11 @@
 -- schema version 3
+CREATE TABLE image_shares (
+    owner_id  TEXT NOT NULL REFERENCES users (id),
+    image     TEXT NOT NULL,
+    user_id   TEXT NOT NULL REFERENCES users (id),
+    shared_at TEXT NOT NULL,
+    PRIMARY KEY (owner_id, image, user_id)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE journal (
     op        TEXT PRIMARY KEY,
     kind      TEXT NOT NULL,
@@ -68,5 +75,5 @@ CREATE TABLE users (
     max_memory_mb_per_sandbox INTEGER NOT NULL,
     max_snapshots             INTEGER NOT NULL,
     created_at                TEXT NOT NULL
-, idle TEXT NOT NULL DEFAULT '{}') STRICT;
+, idle TEXT NOT NULL DEFAULT '{}', max_images INTEGER NOT NULL DEFAULT 10) STRICT;
 CREATE UNIQUE INDEX sandboxes_name ON sandboxes (user_id, name) WHERE status <> 'destroying';

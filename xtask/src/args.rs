@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::environment::Environment;
-use crate::{base_image, bench, guest_kit, packages, pool, quickstart, run, test};
+use crate::{bench, guest_kit, images, packages, pool, quickstart, run, test};
 
 /// Tasks of the bhatti project.
 #[derive(Debug, Parser)]
@@ -29,11 +29,20 @@ enum Task {
         #[arg(long)]
         refresh: bool,
     },
-    /// Build the image `base`.
+    /// Build an image of a recipe in `images/`.
     BaseImage {
+        /// The recipe.
+        #[arg(long, value_name = "NAME", default_value = "base")]
+        recipe: String,
         /// Install the image into this data directory.
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
+    },
+    /// Build the images of recipes that come with bhatti: those named, or all.
+    Image {
+        /// The recipes.
+        #[arg(value_name = "RECIPE")]
+        recipes: Vec<String>,
     },
     /// From nothing to a running daemon with machines in it.
     Quickstart {
@@ -93,9 +102,18 @@ async fn perform(task: Task) -> anyhow::Result<()> {
                 .await
                 .map(drop)
         }
-        Task::BaseImage { data_dir } => base_image::build(&environment, data_dir.as_deref())
-            .await
-            .map(drop),
+        Task::BaseImage { recipe, data_dir } => {
+            images::build(&environment, &recipe, data_dir.as_deref())
+                .await
+                .map(drop)
+        }
+        Task::Image { recipes } if recipes.is_empty() => images::all(&environment).await.map(drop),
+        Task::Image { recipes } => {
+            for recipe in recipes {
+                images::build(&environment, &recipe, None).await?;
+            }
+            Ok(())
+        }
         Task::Pool { release } => {
             let wanted = if release {
                 pool::Wanted::Released

@@ -3,7 +3,7 @@
 use bhatti_image::guest_kit::kernel::Refresh;
 
 use crate::environment::Environment;
-use crate::{base_image, guest_kit, packages, pool, run};
+use crate::{guest_kit, images, packages, pool, run};
 
 /// Makes sure of all that is measured, and hands the arguments to the bench.
 pub(crate) async fn run(environment: &Environment, args: &[String]) -> anyhow::Result<()> {
@@ -11,7 +11,7 @@ pub(crate) async fn run(environment: &Environment, args: &[String]) -> anyhow::R
     if boots_guests(args) {
         packages::install(environment).await?;
         let kit = guest_kit::build(environment, Refresh::IfMissing, None).await?;
-        let image = base_image::build(environment, None).await?;
+        let image = images::base(environment, None).await?;
         let began = run::step("bhatti, optimised");
         let mut cargo = run::tool(&environment.cargo, &environment.root);
         cargo.args(["build", "--release", "--package", "bhatti"]);
@@ -21,7 +21,7 @@ pub(crate) async fn run(environment: &Environment, args: &[String]) -> anyhow::R
             place = pool::Place::open(environment).await;
         }
         if let Some(place) = &place {
-            place.fill_cache(&kit, &image)?;
+            place.fill_cache(&kit, &[image])?;
         }
     }
     let mut cargo = run::tool(&environment.cargo, &environment.root);

@@ -4,6 +4,7 @@
 //! root, as the daemon does for a data directory. It is made once, reused, and not mounted longer
 //! than it is needed.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -15,7 +16,7 @@ use bhatti_host::pool::storage::{self, shares_blocks};
 use bhatti_image::kit::{Kit, KitStore};
 
 use crate::environment::Environment;
-use crate::{base_image, guest_kit, run};
+use crate::{guest_kit, images, run};
 
 /// The directory below cargo's target directory.
 const DIR: &str = "fs";
@@ -109,9 +110,10 @@ impl Place {
     }
 
     /// Brings that copy up to date.
-    pub(crate) fn fill_cache(&self, kit: &Kit, image: &Path) -> anyhow::Result<()> {
+    pub(crate) fn fill_cache(&self, kit: &Kit, images: &[PathBuf]) -> anyhow::Result<()> {
         KitStore::open(self.cache().join("kits"))?.install(&kit.dir)?;
-        mirror(image, &self.cache().join("images"))
+        let into = self.cache().join("images");
+        images.iter().try_for_each(|image| mirror(image, &into))
     }
 }
 
@@ -132,21 +134,35 @@ impl Drop for Place {
 }
 
 /// Copies an image's directory into another one, in which it has the same name and is the only
-/// one.
+/// one of its recipe.
 fn mirror(image: &Path, into: &Path) -> anyhow::Result<()> {
+    const ASIDE: &str = ".tmp-";
     let name = image.file_name().context("an image has a name")?;
     let to = into.join(name);
     if to.exists() {
         return Ok(());
     }
-    files::remove_tree(into)?;
-    let aside = into.join(format!(".tmp-{}", name.to_string_lossy()));
+    fs_err::create_dir_all(into)?;
+    let recipe = recipe_of(name);
+    for entry in fs_err::read_dir(into)? {
+        let entry = entry?;
+        let other = entry.file_name();
+        if recipe_of(&other) == recipe || other.to_string_lossy().starts_with(ASIDE) {
+            files::remove_tree(&entry.path())?;
+        }
+    }
+    let aside = into.join(format!("{ASIDE}{}", name.to_string_lossy()));
     fs_err::create_dir_all(&aside)?;
     for entry in fs_err::read_dir(image)? {
         let entry = entry?;
         files::clone_file(&entry.path(), &aside.join(entry.file_name()))?;
     }
     Ok(files::rename_durable(&aside, &to)?)
+}
+
+/// The recipe of an image's directory in the cache, whose name is the recipe's and a digest.
+fn recipe_of(name: &OsStr) -> Option<&str> {
+    Some(name.to_str()?.rsplit_once('-')?.0)
 }
 
 /// Whether the place is to be there or gone.
@@ -169,9 +185,9 @@ pub(crate) async fn by_hand(environment: &Environment, wanted: Wanted) -> anyhow
         return Ok(());
     }
     let kit = guest_kit::build(environment, guest_kit::refresh(false), None).await?;
-    let image = base_image::build(environment, None).await?;
+    let image = images::base(environment, None).await?;
     let place = Place::open(environment).await.context("there is none")?;
-    place.fill_cache(&kit, &image)?;
+    place.fill_cache(&kit, &[image])?;
     fs_err::write(dir.join(KEEP), "")?;
     run::say("for tests that are run by hand:");
     for (variable, value) in variables(&place) {
@@ -220,19 +236,22 @@ mod test {
     }
 
     #[test]
-    fn a_mirror_holds_the_newest_image_only() {
+    fn a_mirror_holds_the_newest_image_of_each_recipe() {
         let dir = tempfile::tempdir().unwrap();
         let into = dir.path().join("images");
+        fs_err::create_dir_all(into.join("ai-1")).unwrap();
+        fs_err::create_dir(into.join(".tmp-ai-2")).unwrap();
         for name in ["base-1", "base-2", "base-2"] {
             let image = dir.path().join(name);
             fs_err::create_dir_all(&image).unwrap();
             fs_err::write(image.join("disk.raw"), name).unwrap();
             mirror(&image, &into).unwrap();
-            let names: Vec<_> = fs_err::read_dir(&into)
+            let mut names: Vec<_> = fs_err::read_dir(&into)
                 .unwrap()
                 .map(|entry| entry.unwrap().file_name())
                 .collect();
-            assert_eq!(names, [name]);
+            names.sort();
+            assert_eq!(names, ["ai-1", name]);
             assert_eq!(
                 fs_err::read(into.join(name).join("disk.raw")).unwrap(),
                 name.as_bytes()

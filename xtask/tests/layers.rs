@@ -44,12 +44,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "bhatti-types",
         ],
     ),
+    // It makes images of packages itself: the daemon runs no package manager.
     (
         "bhatti",
         &[
             "bhatti-api",
             "bhatti-client",
             "bhatti-engine",
+            "bhatti-image",
             "bhatti-server",
             "bhatti-types",
         ],

@@ -73,7 +73,8 @@ pub struct EditSandbox {
     pub wake_timers: Option<bool>,
 }
 
-/// `PATCH /users/{name}`: what its sandboxes do when idle and nothing is set for them.
+/// `PATCH /users/{name}`: what its sandboxes do when idle and nothing is set for them, and its
+/// limits.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EditUser {
@@ -92,6 +93,9 @@ pub struct EditUser {
     /// Whether they are woken for timers of their guests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wake_timers: Option<bool>,
+    /// Most images of its own at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_images: Option<u32>,
 }
 
 /// `POST /sleep`.

@@ -6,12 +6,15 @@ use utoipa::openapi::path::{
 };
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::response::{Response, ResponseBuilder};
-use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
+use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Content, ContentBuilder, InfoBuilder, Ref, RefOr, Required, Schema};
 
+use crate::image::TAR;
 use crate::routes::{Auth, EXISTING_HEADER, Method, NDJSON, Operation, ROUTES, Route};
-use crate::{error, exec, host, idle, image, sandbox, snapshot, template, tree, user};
+use crate::{error, exec, host, idle, image, run, sandbox, snapshot, task, template, tree, user};
+
+mod images;
 
 /// Generation of the contract, told by `GET /version`.
 pub const API_VERSION: &str = "1";
@@ -35,7 +38,21 @@ const TOKEN_SCHEME: &str = "token";
     idle::Lease,
     idle::SleepAll,
     idle::SleptAll,
+    image::CollectGarbage,
+    image::CollectedGarbage,
+    image::DeletedImage,
+    image::GarbageItem,
+    image::GivenAuth,
     image::Image,
+    image::PullImage,
+    image::PushImage,
+    image::RegistryAuth,
+    image::SaveImage,
+    image::ShareImage,
+    image::TaskStarted,
+    run::CreateRun,
+    run::Run,
+    run::RunState,
     sandbox::CreateSandbox,
     sandbox::ForkSandbox,
     sandbox::RollbackSandbox,
@@ -47,6 +64,9 @@ const TOKEN_SCHEME: &str = "token";
     snapshot::CreateSnapshot,
     snapshot::ResumeSnapshot,
     snapshot::Snapshot,
+    task::Task,
+    task::TaskPart,
+    task::TaskProgress,
     tree::TreeNode,
     template::Template,
     template::WarmImage,
@@ -78,6 +98,10 @@ enum Body {
     Many(&'static str),
     /// Several, each of the first kind or each of the second.
     ManyOf(&'static str, &'static str),
+    /// A tar.
+    Tar,
+    /// Bytes.
+    Bytes,
     /// One of two as JSON, or lines of the third.
     Exec(&'static str, &'static str, &'static str),
 }
@@ -182,6 +206,11 @@ fn describe(operation: Operation) -> Description {
                 body: Body::None,
             }],
         ),
+        Operation::SandboxLogs => of(
+            "What the program wrote that a sandbox keeps running",
+            None,
+            vec![ok(Body::Bytes)],
+        ),
         Operation::SandboxCheckpoint => of(
             "Takes a checkpoint of a running sandbox, which goes on",
             Some("CreateSnapshot"),
@@ -218,11 +247,19 @@ fn describe(operation: Operation) -> Description {
             None,
             vec![ok(Body::Many("TreeNode"))],
         ),
-        Operation::ImageList => of(
-            "Images the caller may use",
-            None,
-            vec![ok(Body::Many("Image"))],
-        ),
+        Operation::SandboxSaveImage => images::save(),
+        Operation::ImageList => images::list(),
+        Operation::ImagePull => images::pull(),
+        Operation::ImageImport => images::import(),
+        Operation::ImageDelete => images::delete(),
+        Operation::ImageExport => images::export(),
+        Operation::ImagePush => images::push(),
+        Operation::ImageShare => images::share(),
+        Operation::ImageUnshare => images::unshare(),
+        Operation::TaskList => images::task_list(),
+        Operation::TaskGet => images::task_get(),
+        Operation::TaskCancel => images::task_cancel(),
+        Operation::CollectGarbage => images::gc(),
         Operation::ImageGet => of("One image", None, vec![ok(Body::One("Image"))]),
         Operation::ImageWarm => of(
             "Makes the template of a size of machine, ahead of the first create",
@@ -298,6 +335,10 @@ fn path_item(route: &Route) -> PathItem {
             .build();
         operation = operation.request_body(Some(body));
     }
+    if route.operation == Operation::ImageImport {
+        let archive = RequestBodyBuilder::new().content(TAR, bytes());
+        operation = operation.request_body(Some(archive.required(Some(Required::True)).build()));
+    }
     for reply in &description.replies {
         operation = operation.response(reply.status, success(reply));
     }
@@ -333,6 +374,7 @@ fn body_may_be_missing(operation: Operation) -> bool {
             | Operation::SnapshotResume
             | Operation::ImageWarm
             | Operation::SleepAll
+            | Operation::CollectGarbage
     )
 }
 
@@ -381,6 +423,22 @@ fn parameters(route: &Route) -> Vec<Parameter> {
                 .build(),
         );
     }
+    if route.operation == Operation::ImageImport {
+        parameters.extend(images::import_parameters());
+    }
+    if route.operation == Operation::SandboxLogs {
+        let optional = |name: &str, what: &str, kind| {
+            ParameterBuilder::new()
+                .name(name)
+                .parameter_in(ParameterIn::Query)
+                .description(Some(what))
+                .required(Required::False)
+                .schema(Some(ObjectBuilder::new().schema_type(kind)))
+                .build()
+        };
+        parameters.push(optional("tail", "only so many lines", Type::Integer));
+        parameters.push(optional("follow", "true: also what comes", Type::Boolean));
+    }
     if matches!(
         route.operation,
         Operation::SandboxList | Operation::SandboxGet
@@ -404,6 +462,13 @@ fn success(reply: &Reply) -> Response {
     let mut response = ResponseBuilder::new().description(reply.what);
     response = match &reply.body {
         Body::None => response,
+        Body::Bytes => {
+            let bytes = ObjectBuilder::new()
+                .schema_type(Type::String)
+                .format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)));
+            let bytes = ContentBuilder::new().schema(Some(bytes)).build();
+            response.content("application/octet-stream", bytes)
+        }
         Body::One(schema) => response.content("application/json", content(reference(schema))),
         Body::Many(schema) => response.content(
             "application/json",
@@ -416,6 +481,7 @@ fn success(reply: &Reply) -> Response {
                 .item(many(other));
             response.content("application/json", content(either.into()))
         }
+        Body::Tar => response.content(TAR, bytes()),
         Body::Exec(result, detached, line) => {
             let either = utoipa::openapi::schema::OneOfBuilder::new()
                 .item(reference(result))
@@ -432,6 +498,14 @@ fn success(reply: &Reply) -> Response {
         response = response.header(EXISTING_HEADER, header);
     }
     response.build()
+}
+
+/// Bytes as they are.
+fn bytes() -> Content {
+    let schema = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)));
+    content(schema.into())
 }
 
 fn reference(schema: &str) -> RefOr<Schema> {

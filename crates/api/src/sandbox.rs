@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::idle::Idle;
+use crate::run::{CreateRun, Run};
 
 /// `POST /sandboxes`. Everything may be left out. Unknown fields are refused with 400, so that a
 /// feature this daemon lacks is not silently dropped.
@@ -54,6 +55,13 @@ pub struct CreateSandbox {
     /// Whether it is woken for timers of its guest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wake_timers: Option<bool>,
+    /// What process 1 is: `lohar`, bhatti's own agent; `systemd`, the image's; or `auto`, also if
+    /// missing: what the image asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
+    /// A program to keep running: that of the image, unless others are given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<CreateRun>,
     /// How long to wait for room in the host's memory, in seconds, before giving up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait_sec: Option<u64>,
@@ -111,6 +119,12 @@ pub struct Sandbox {
     /// Id of the sandbox it was forked from, which may be gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forked_from: Option<String>,
+    /// What process 1 is, if not bhatti's own agent: `systemd`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
+    /// The program that it keeps running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Run>,
     /// Whether it is kept hot.
     #[serde(default)]
     pub keep_hot: bool,

@@ -21,6 +21,9 @@ pub struct CreateUser {
     /// Most checkpoints at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_snapshots: Option<u32>,
+    /// Most images of its own at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_images: Option<u32>,
 }
 
 /// A user as shown.
@@ -38,6 +41,9 @@ pub struct User {
     pub max_memory_mb_per_sandbox: u32,
     /// Most checkpoints at once.
     pub max_snapshots: u32,
+    /// Most images of its own at once.
+    #[serde(default)]
+    pub max_images: u32,
     /// When it was made, RFC 3339.
     pub created_at: String,
 }

@@ -9,9 +9,11 @@ use crate::commands::destroy::DestroyArgs;
 use crate::commands::edit::EditArgs;
 use crate::commands::exec::ExecArgs;
 use crate::commands::fork::ForkArgs;
+use crate::commands::gc::GcArgs;
 use crate::commands::image::ImageCommand;
 use crate::commands::inspect::InspectArgs;
 use crate::commands::list::ListArgs;
+use crate::commands::logs::LogsArgs;
 use crate::commands::pause::PauseArgs;
 use crate::commands::rollback::RollbackArgs;
 use crate::commands::serve::ServeArgs;
@@ -117,6 +119,8 @@ pub(crate) enum Command {
     Destroy(DestroyArgs),
     /// Run a command in a sandbox
     Exec(ExecArgs),
+    /// Show what the program wrote that a sandbox keeps running
+    Logs(LogsArgs),
     /// Take and use checkpoints of whole machines
     #[command(subcommand, visible_alias = "snap")]
     Snapshot(SnapshotCommand),
@@ -132,9 +136,11 @@ pub(crate) enum Command {
     Rollback(RollbackArgs),
     /// Show which sandboxes and checkpoints descend from which
     Tree(TreeArgs),
-    /// Look at images, and make creates of them quick
+    /// Pull, make, share and delete images
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Delete layers, templates and remains that nothing needs any more
+    Gc(GcArgs),
     /// Look at the templates that creates are forked from
     #[command(subcommand)]
     Template(TemplateCommand),

@@ -19,6 +19,8 @@ pub(crate) const QEMU: &str = "BHATTI_QEMU";
 pub(crate) const STORAGE: &str = "BHATTI_STORAGE";
 /// What the daemon leaves free of the host's disk.
 pub(crate) const DISK_RESERVE_MB: &str = "BHATTI_DISK_RESERVE_MB";
+/// What machines that are awake may have together.
+pub(crate) const MEMORY_LIMIT_MB: &str = "BHATTI_MEMORY_LIMIT_MB";
 /// How much the daemon logs.
 pub(crate) const LOG_LEVEL: &str = "BHATTI_LOG_LEVEL";
 /// Whether the daemon limits request rates.
@@ -44,6 +46,9 @@ pub(crate) const NO_COLOR: &str = "NO_COLOR";
 /// The kind of terminal; `dumb` has no colour.
 pub(crate) const TERM: &str = "TERM";
 
+/// Proxies of the programs that download an image's packages.
+pub(crate) const PROXIES: [&str; 6] = bhatti_image::proxies::Proxies::NAMES;
+
 /// A variable and what it is for, for the reference.
 pub(crate) struct Variable {
     /// Its name.
@@ -51,6 +56,9 @@ pub(crate) struct Variable {
     /// What it does.
     pub(crate) help: &'static str,
 }
+
+const PROXY_HELP: &str =
+    "proxy for pulls of `bhatti serve`, and for the packages of `bhatti image build --recipe`";
 
 /// All variables, in the order of the reference.
 pub(crate) const VARIABLES: &[Variable] = &[
@@ -91,6 +99,10 @@ pub(crate) const VARIABLES: &[Variable] = &[
         help: "what `bhatti serve` leaves free of the host's disk, over `disk_reserve_mb`",
     },
     Variable {
+        name: MEMORY_LIMIT_MB,
+        help: "memory that machines of `bhatti serve` may have, over `memory_limit_mb`",
+    },
+    Variable {
         name: LOG_LEVEL,
         help: "how much `bhatti serve` logs, over `log_level`",
     },
@@ -125,6 +137,30 @@ pub(crate) const VARIABLES: &[Variable] = &[
     Variable {
         name: SYSTEM_CONFIG,
         help: "the host's configuration file, in place of `/etc/bhatti/config.yaml`",
+    },
+    Variable {
+        name: PROXIES[0],
+        help: PROXY_HELP,
+    },
+    Variable {
+        name: PROXIES[1],
+        help: PROXY_HELP,
+    },
+    Variable {
+        name: PROXIES[2],
+        help: PROXY_HELP,
+    },
+    Variable {
+        name: PROXIES[3],
+        help: PROXY_HELP,
+    },
+    Variable {
+        name: PROXIES[4],
+        help: PROXY_HELP,
+    },
+    Variable {
+        name: PROXIES[5],
+        help: PROXY_HELP,
     },
     Variable {
         name: HOME,

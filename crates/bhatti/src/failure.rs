@@ -80,6 +80,16 @@ pub(crate) enum Failure {
         #[source]
         source: bhatti_engine::error::Error,
     },
+    /// A recipe is not one.
+    #[error(transparent)]
+    Recipe {
+        source: bhatti_image::recipe::RecipeError,
+    },
+    /// The image of a recipe was not made.
+    #[error(transparent)]
+    RecipeBuild {
+        source: bhatti_image::recipe_install::RecipeInstallError,
+    },
     /// The command in the sandbox had its time.
     #[error("the command was ended after {seconds} s, its time limit")]
     TimedOut { seconds: u64 },
@@ -92,6 +102,9 @@ pub(crate) enum Failure {
     /// The daemon was told twice to stop.
     #[error("stopped at once; requests in progress were cut off")]
     CutOff { signal: u8 },
+    /// The user gave up on something, and nothing is left of it.
+    #[error("given up; nothing was made")]
+    Interrupted { signal: u8 },
     /// The user gave up on a command.
     #[error("given up; the command is being killed")]
     GivenUp { signal: u8 },
@@ -103,7 +116,7 @@ impl Failure {
         match self {
             Self::Usage { .. } | Self::Config(ConfigError::Flag { .. }) => ExitCode::from(MISUSED),
             Self::TimedOut { .. } => ExitCode::from(TIMED_OUT),
-            Self::GivenUp { signal } | Self::CutOff { signal } => {
+            Self::GivenUp { signal } | Self::CutOff { signal } | Self::Interrupted { signal } => {
                 ExitCode::from(SIGNALLED.saturating_add(*signal))
             }
             _ if self.is_broken_pipe() => ExitCode::SUCCESS,
@@ -116,6 +129,8 @@ impl Failure {
             | Self::File { .. }
             | Self::Listen { .. }
             | Self::Engine { .. }
+            | Self::Recipe { .. }
+            | Self::RecipeBuild { .. }
             | Self::Serve { .. } => ExitCode::from(FAILED),
         }
     }
@@ -154,6 +169,7 @@ impl Failure {
             Self::Call(error) => error.hint().or_else(|| call_hint(error)),
             Self::Listen { hint, .. } => Some((*hint).to_owned()),
             Self::Engine { source } => source.hint().map(str::to_owned),
+            Self::RecipeBuild { source } => source.hint().map(str::to_owned),
             Self::TimedOut { .. } => {
                 Some("give it longer with --timeout, or leave it running with --detach".to_owned())
             }
@@ -162,7 +178,9 @@ impl Failure {
             | Self::Io { .. }
             | Self::File { .. }
             | Self::Serve { .. }
+            | Self::Recipe { .. }
             | Self::CutOff { .. }
+            | Self::Interrupted { .. }
             | Self::GivenUp { .. } => None,
         }
     }

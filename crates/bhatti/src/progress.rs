@@ -34,3 +34,54 @@ pub(crate) async fn with_progress<T>(ui: &Ui, what: String, work: impl Future<Ou
     line.finish_and_clear();
     result
 }
+
+/// A line that says how much was sent. Clones share it; it is gone with the last of them.
+#[derive(Debug, Clone)]
+pub(crate) struct Sending {
+    line: Option<std::sync::Arc<Line>>,
+}
+
+#[derive(Debug)]
+struct Line(ProgressBar);
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+impl Sending {
+    /// Begins to send; on a terminal with a line that says `what`.
+    pub(crate) fn begin(ui: &Ui, what: String, length: Option<u64>) -> Self {
+        if !ui.lively {
+            return Self { line: None };
+        }
+        let template = match length {
+            Some(_) => "{spinner} {msg} {bar:30} {bytes}/{total_bytes}",
+            None => "{spinner} {msg} {bytes} {elapsed:.dim}",
+        };
+        let bar = length.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+        bar.set_style(
+            ProgressStyle::with_template(template).expect("the templates above are well formed"),
+        );
+        bar.set_message(what);
+        bar.enable_steady_tick(TICK);
+        Self {
+            line: Some(std::sync::Arc::new(Line(bar))),
+        }
+    }
+
+    /// So many bytes more were sent.
+    pub(crate) fn add(&self, bytes: u64) {
+        if let Some(line) = &self.line {
+            line.0.inc(bytes);
+        }
+    }
+
+    /// All was sent; the daemon works on.
+    pub(crate) fn sent(&self) {
+        if let Some(line) = &self.line {
+            line.0.set_message("all sent; the daemon converts it");
+        }
+    }
+}

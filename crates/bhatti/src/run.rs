@@ -9,8 +9,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::args::{Cli, Command};
 use crate::commands::{
-    completion, config, create, destroy, edit, exec, fork, image, inspect, list, pause, rollback,
-    serve, setup, sleep, snapshot, start, stop, template, tree, user, version,
+    completion, config, create, destroy, edit, exec, fork, gc, image, inspect, list, logs, pause,
+    rollback, serve, setup, sleep, snapshot, start, stop, template, tree, user, version,
 };
 use crate::config::environment::Environment;
 use crate::config::load::{Config, Presence, load};
@@ -122,11 +122,13 @@ async fn command(command: Command, context: &Context) -> Result<ExitCode, Failur
         Command::Start(args) => start::run(args, context).await?,
         Command::Destroy(args) => destroy::run(args, context).await?,
         Command::Exec(args) => return exec::run(args, context).await,
+        Command::Logs(args) => logs::run(args, context).await?,
         Command::Snapshot(command) => snapshot::run(command, context).await?,
         Command::Fork(args) => fork::run(args, context).await?,
         Command::Rollback(args) => rollback::run(args, context).await?,
         Command::Tree(args) => tree::run(args, context).await?,
         Command::Image(command) => image::run(command, context).await?,
+        Command::Gc(args) => gc::run(args, context).await?,
         Command::Template(command) => template::run(command, context).await?,
         Command::User(command) => user::run(command, context).await?,
         Command::Setup => setup::run(context).await?,

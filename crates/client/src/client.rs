@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
@@ -197,10 +197,15 @@ impl Client {
     }
 
     /// Connects, sends a request and gives the head of the response. The body needs the driver.
-    pub(crate) async fn send(
+    pub(crate) async fn send<B>(
         &self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<(Response<Incoming>, Driver), Error> {
+        request: Request<B>,
+    ) -> Result<(Response<Incoming>, Driver), Error>
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let broken = |source| Error::Broken {
             endpoint: self.endpoint.clone(),
             source,

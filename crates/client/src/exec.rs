@@ -101,7 +101,7 @@ impl Client {
             .header(SEC_WEBSOCKET_VERSION, "13")
             .header(SEC_WEBSOCKET_KEY, &key)
             .header(SEC_WEBSOCKET_PROTOCOL, WS_PROTOCOL)
-            .body(Full::default())
+            .body(Full::<Bytes>::default())
             .expect("paths are percent-encoded and headers are checked");
         let (response, _driver) = self.send(request).await?;
         let foreign = || Error::Foreign {

@@ -3,7 +3,7 @@
 use bhatti_api::error::ErrorBody;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Refusal};
@@ -21,8 +21,8 @@ pub(crate) struct Reply {
 
 impl Reply {
     /// The value in the body of a success.
-    pub(crate) fn json<T: DeserializeOwned>(
-        &self,
+    pub(crate) fn json<'a, T: Deserialize<'a>>(
+        &'a self,
         endpoint: &Endpoint,
         what: &'static str,
     ) -> Result<T, Error> {

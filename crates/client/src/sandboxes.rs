@@ -5,8 +5,7 @@ use std::time::Duration;
 use bhatti_api::exec::{DEFAULT_TIMEOUT_SEC, ExecDetached, ExecRequest, ExecResult};
 use bhatti_api::idle::EditSandbox;
 use bhatti_api::sandbox::{
-    CreateSandbox, ForkSandbox, RollbackSandbox, RolledBack, Sandbox, SandboxLine, StartSandbox,
-    StatusBody,
+    CreateSandbox, ForkSandbox, RollbackSandbox, RolledBack, Sandbox, StartSandbox, StatusBody,
 };
 use bhatti_api::tree::TreeNode;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -14,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::client::{CHANGE_TIMEOUT, Call, Client, segment};
 use crate::error::Error;
+use crate::lines::SandboxLines;
 
 /// What became of a create.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,8 +46,11 @@ impl Client {
     }
 
     /// The same, but only what a list in four columns shows.
-    pub async fn sandbox_lines(&self, labels: &[String]) -> Result<Vec<SandboxLine>, Error> {
-        self.listed(labels, Some("fields=line")).await
+    pub async fn sandbox_lines(&self, labels: &[String]) -> Result<SandboxLines, Error> {
+        const WHAT: &str = "GET /sandboxes";
+        let path = list_path(labels, Some("fields=line"));
+        let reply = self.call(Call::get(path, WHAT)).await?;
+        Ok(SandboxLines::new(reply, self.endpoint().clone(), WHAT))
     }
 
     async fn listed<T: DeserializeOwned>(

@@ -46,6 +46,8 @@ impl HostMemory for ThisHost {
 /// Decides who may start.
 pub(crate) struct Admission {
     host: Box<dyn HostMemory>,
+    /// What machines that are awake may have together, in bytes, if it is limited.
+    limit: Option<u64>,
     /// Memory promised to machines that are being started and do not use it yet, in bytes.
     promised: Arc<AtomicU64>,
     /// How many VMMs are started side by side.
@@ -67,10 +69,15 @@ impl Drop for Room {
 }
 
 impl Admission {
-    pub(crate) fn new(host: Box<dyn HostMemory>, directory: &Arc<Directory>) -> Self {
+    pub(crate) fn new(
+        host: Box<dyn HostMemory>,
+        limit: Option<u64>,
+        directory: &Arc<Directory>,
+    ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             host,
+            limit,
             promised: Arc::default(),
             // Half of a start is waiting for files and sockets.
             starts: Semaphore::new(2 * cores),
@@ -103,9 +110,13 @@ impl Admission {
         F: Future<Output = Result<T, Error>>,
     {
         let until = Instant::now() + wait.unwrap_or_default();
+        let mut said = false;
         loop {
             match attempt().await {
                 Err(Error::NoRoom { .. }) if Instant::now() < until => {
+                    if !std::mem::replace(&mut said, true) {
+                        tracing::debug!("there is no room for a machine yet; a request waits for it");
+                    }
                     tokio::time::sleep(RETRY_EVERY).await;
                 }
                 done => return done,
@@ -135,15 +146,30 @@ impl Admission {
 
     /// Whether the host has one in so many parts of its memory available. What can't be told is no.
     pub(crate) fn has_part(&self, parts: u64) -> bool {
-        match (self.host.available(), self.host.total()) {
+        let total = self.host.total().map(|total| {
+            let limit = self.limit.unwrap_or(total);
+            total.min(limit)
+        });
+        match (self.available(), total) {
             (Ok(available), Ok(total)) => available >= total / parts,
             _ => false,
         }
     }
 
+    /// Memory that can be had: what the host has, but no more than machines may have beside those
+    /// that are awake, whose memory counts in full.
+    fn available(&self) -> Result<u64, Error> {
+        let available = self.host.available()?;
+        let (Some(limit), Some(directory)) = (self.limit, self.directory.upgrade()) else {
+            return Ok(available);
+        };
+        let left = limit.saturating_sub(directory.memory_of_awake());
+        Ok(available.min(left.saturating_add(MEMORY_RESERVE)))
+    }
+
     /// Adds to what is promised, if the host has it.
     fn promise(&self, bytes: u64) -> Result<(), Error> {
-        let available = self.host.available()?;
+        let available = self.available()?;
         let before = self.promised.fetch_add(bytes, Ordering::AcqRel);
         if before + bytes + MEMORY_RESERVE <= available {
             return Ok(());
@@ -247,9 +273,25 @@ mod test {
         let free = Arc::new(AtomicU64::new(gib));
         let directory = Arc::new(Directory::default());
         (
-            Admission::new(Box::new(Gib(free.clone())), &directory),
+            Admission::new(Box::new(Gib(free.clone())), None, &directory),
             free,
         )
+    }
+
+    #[tokio::test]
+    async fn machines_get_no_more_than_they_may_have_whatever_the_host_has() {
+        let directory = Arc::new(Directory::default());
+        let host = Gib(Arc::new(AtomicU64::new(32)));
+        let admission = Admission::new(Box::new(host), Some(3 << 30), &directory);
+        let two = MemoryMb::new(2048).unwrap();
+        let first = admission.room(two, None).await.unwrap();
+        let refused = admission.room(two, None).await.unwrap_err();
+        assert!(
+            refused.to_string().contains("1024 MB are free"),
+            "{refused}"
+        );
+        drop(first);
+        admission.room(two, None).await.unwrap();
     }
 
     #[tokio::test]

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use bhatti_host::pool::settings::{StorageChoice, StorageSettings};
+pub use bhatti_image::convert::options::Options as ConvertOptions;
+pub use bhatti_image::oci::http::Options as RegistryOptions;
+pub use bhatti_image::proxies::Proxies;
 pub use bhatti_lifecycle::idle::IdlePolicy;
 
 use crate::fault::{Faults, NoFaults};
@@ -22,12 +25,19 @@ pub struct EngineConfig {
     pub max_templates: usize,
     /// Most started clones in stock for each template; with 0, there are none.
     pub pool: usize,
+    /// What machines that are awake may have together, in bytes, if that is less than what the host
+    /// has for them.
+    pub memory_limit: Option<u64>,
     /// What holds for idle sandboxes of which nothing else is set.
     pub idle: IdlePolicy,
     /// How long a request waits for a sandbox to wake; longer and it is told to ask again.
     pub wake_limit: Duration,
     /// Where machines' files are kept.
     pub storage: StorageSettings,
+    /// How layers are made disks.
+    pub convert: ConvertOptions,
+    /// How registries are reached.
+    pub registries: RegistryOptions,
     /// Asked before and after each step; tests make it fail or end the process.
     pub faults: Arc<dyn Faults>,
 }
@@ -47,10 +57,13 @@ impl EngineConfig {
             accelerator: AcceleratorChoice::Auto,
             max_templates: DEFAULT_MAX_TEMPLATES,
             pool: 0,
+            memory_limit: None,
             storage: StorageSettings {
                 choice: StorageChoice::Plain,
                 ..StorageSettings::default()
             },
+            convert: ConvertOptions::of_this_program(),
+            registries: RegistryOptions::default(),
             idle: IdlePolicy::default(),
             wake_limit: Duration::from_mins(1),
             faults: Arc::new(NoFaults),

@@ -9,20 +9,26 @@ use bhatti_host::pool::storage::Storage;
 use bhatti_image::catalog::Catalog;
 use bhatti_image::intake::Intake;
 use bhatti_image::kit::{Kit, KitStore};
+use bhatti_image::layer::store::LayerStore;
+use bhatti_image::oci::http::Client;
 use bhatti_store::error::StoreError;
 use bhatti_store::store::Store;
 use bhatti_types::id::DataDirId;
 use bhatti_vmm::machine::{Accelerator, Vmm};
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::accelerator::Accelerators;
 use crate::admission::Admission;
+use crate::config::{ConvertOptions, RegistryOptions};
 use crate::error::Error;
 use crate::fault::Faults;
+use crate::images::lookup::ImageLocks;
 use crate::layout::Layout;
 use crate::policies::Policies;
+use crate::tasks::registry::Tasks;
 use crate::templates::registry::Templates;
 use crate::templates::stock::Stock;
 
@@ -35,6 +41,18 @@ pub(crate) struct Context {
     pub(crate) vmm: Arc<dyn Vmm>,
     pub(crate) kits: KitStore,
     pub(crate) images: Catalog,
+    /// The layers of images.
+    pub(crate) layers: LayerStore,
+    /// How they are made disks.
+    pub(crate) convert: ConvertOptions,
+    /// How registries are reached.
+    pub(crate) registries: RegistryOptions,
+    /// Made when one is reached for the first time.
+    pub(crate) registry_client: OnceCell<Client>,
+    /// Who uses which image.
+    pub(crate) image_locks: ImageLocks,
+    /// Work that takes longer than a request.
+    pub(crate) long: Tasks,
     /// Takes in images from outside, where machines are kept on another file system.
     pub(crate) intake: Option<Arc<Intake>>,
     pub(crate) accelerators: Accelerators,
@@ -68,6 +86,7 @@ impl Context {
         vmm: Arc<dyn Vmm>,
         kits: KitStore,
         images: Catalog,
+        (layers, convert, registries): (LayerStore, ConvertOptions, RegistryOptions),
         accelerators: Accelerators,
         faults: Arc<dyn Faults>,
         (max_templates, pool): (usize, usize),
@@ -86,6 +105,12 @@ impl Context {
             vmm,
             kits,
             images,
+            layers,
+            convert,
+            registries,
+            registry_client: OnceCell::new(),
+            image_locks: ImageLocks::default(),
+            long: Tasks::default(),
             intake,
             accelerators,
             faults,

@@ -8,10 +8,12 @@ use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::user::UserRow;
 use bhatti_types::id::{SandboxId, TemplateId};
 use bhatti_types::name::ImageName;
+use bhatti_types::run::Init;
 use bhatti_types::size::DiskMb;
 
 use crate::engine::{Engine, NotMade, limits};
 use crate::error::Error;
+use crate::program;
 use crate::request::{Caller, Copies, NewCopies, NewSandbox, Size};
 use crate::sandbox::leases::Leases;
 use crate::sandbox::work::{Material, Work};
@@ -49,7 +51,7 @@ impl Engine {
             memory: new.memory,
             disk: new.disk,
         };
-        let wanted = self.wanted(&user, &image, size).await?;
+        let wanted = self.wanted(&user, &image, size, new.init).await?;
         self.ctx.refuse_if_going_down()?;
         // A template that is booted first has gone before the machine itself starts.
         let _room = self.ctx.admission.room(new.memory, new.wait).await?;
@@ -71,14 +73,21 @@ impl Engine {
         user: &UserRow,
         image: &ImageName,
         size: Size,
+        init: Option<Init>,
     ) -> Result<Wanted, Error> {
         limits(user).check(size.cpus, size.memory)?;
-        let image = self.ctx.image(image).await?;
+        let (seen, lease) = self.ctx.image_to_use(&user.id, image).await?;
+        let image = seen.image;
         let disk = disk_size(&image, size.disk)?;
         let kit = self.ctx.kits.current()?;
         let size = (size.cpus, size.memory, disk);
-        let shape = self.ctx.shape(&image, &kit, size).await?;
-        Ok(Wanted { shape, image })
+        let init = init.unwrap_or_else(|| program::init_of(&image.config));
+        let shape = self.ctx.shape(&image, &kit, size, init).await?;
+        Ok(Wanted {
+            shape,
+            image,
+            lease,
+        })
     }
 
     fn new_row(
@@ -88,6 +97,7 @@ impl Engine {
         wanted: &Wanted,
     ) -> Result<SandboxRow, Error> {
         let (shape, config) = (&wanted.shape, &wanted.image.config);
+        let (init, run) = program::of(&wanted.image, Some(shape.init), new.run.as_ref())?;
         let (status, thermal) = State::Creating.shown();
         Ok(SandboxRow {
             user: caller.user.clone(),
@@ -102,6 +112,8 @@ impl Engine {
             run_as: new.run_as.or_else(|| config.user.clone()),
             workdir: config.workdir.clone(),
             idle: new.idle,
+            init,
+            run,
             ..row(shape)
         })
     }

@@ -7,13 +7,15 @@ use bhatti_host::facts;
 use bhatti_host::lock::{DirLock, LockError};
 use bhatti_image::catalog::Catalog;
 use bhatti_image::kit::KitStore;
+use bhatti_image::layer::store::LayerStore;
+use bhatti_image::layer::store::shelf::Options as StoreOptions;
 use bhatti_lifecycle::limits::SandboxLimits;
 use bhatti_lifecycle::plan::PlanKind;
 use bhatti_lifecycle::state::State;
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::store::Store;
 use bhatti_store::user::{LOCAL_NAME, UserRow, local_id};
-use bhatti_types::name::{ImageName, SandboxName, UserName};
+use bhatti_types::name::{SandboxName, UserName};
 use bhatti_types::secret::Token;
 use bhatti_vmm::machine::Vmm;
 use bhatti_vmm::qemu::launcher::Qemu;
@@ -27,12 +29,12 @@ use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::layout::Layout;
 use crate::policies::Policies;
-use crate::request::{Caller, IdleEdit, NewSandbox, NewUser, Role};
+use crate::request::{Caller, NewSandbox, NewUser, Role, UserEdit};
 use crate::sandbox::actor::Actor;
 use crate::sandbox::directory::Directory;
 use crate::sandbox::handle::Handle;
 use crate::sandbox::work::{Material, Work};
-use crate::view::{Created, HostView, ImageView, SandboxView, UserView};
+use crate::view::{Created, HostView, SandboxView, UserView};
 use crate::{naming, recovery, storage};
 
 /// How often a made-up name is tried before giving up.
@@ -76,9 +78,12 @@ impl Engine {
         .await??;
         let kits = KitStore::open(layout.kits())?;
         let images = Catalog::open(layout.images())?;
+        let place = layout.layers();
+        let layers = Context::blocking(move || LayerStore::open(place, StoreOptions::default()));
+        let layers = layers.await?.map_err(Error::internal)?;
         let accelerators = Accelerators::new(config.accelerator);
         let directory = Arc::new(Directory::default());
-        let admission = Admission::new(Box::new(ThisHost), &directory);
+        let admission = Admission::new(Box::new(ThisHost), config.memory_limit, &directory);
         let boot = facts::boot_id().map_err(Error::internal)?;
         let ctx = Arc::new(Context::new(
             layout,
@@ -88,6 +93,7 @@ impl Engine {
             vmm,
             kits,
             images,
+            (layers, config.convert, config.registries),
             accelerators,
             config.faults,
             (config.max_templates, config.pool),
@@ -96,6 +102,7 @@ impl Engine {
             boot,
         ));
         ctx.load_policies().await?;
+        ctx.sweep_images().await?;
         ctx.take_images().await?;
         recovery::recover(&ctx, &directory).await?;
         // No process works in their directories any more.
@@ -174,6 +181,7 @@ impl Engine {
         self.ctx.closing.cancel();
         self.directory.close();
         self.ctx.tasks.close();
+        self.ctx.layers.close().await;
         self.ctx.tasks.wait().await;
     }
 
@@ -316,16 +324,6 @@ impl Engine {
         Err(Error::internal("no free name was found"))
     }
 
-    /// Images the caller may use.
-    pub async fn image_list(&self, _caller: &Caller) -> Result<Vec<ImageView>, Error> {
-        self.ctx.image_list().await
-    }
-
-    /// One image.
-    pub async fn image_get(&self, _caller: &Caller, name: &ImageName) -> Result<ImageView, Error> {
-        self.ctx.image_get(name).await
-    }
-
     /// Makes a user and its token.
     pub async fn user_create(&self, new: NewUser) -> Result<(UserView, Token), Error> {
         self.ctx.user_create(new).await
@@ -341,9 +339,9 @@ impl Engine {
         self.ctx.user_get(name).await
     }
 
-    /// Changes what a user's sandboxes do when idle, at once.
-    pub async fn user_edit(&self, name: &UserName, idle: IdleEdit) -> Result<UserView, Error> {
-        self.ctx.user_edit(name, idle).await
+    /// Changes what a user's sandboxes do when idle, and its limits, at once.
+    pub async fn user_edit(&self, name: &UserName, edit: UserEdit) -> Result<UserView, Error> {
+        self.ctx.user_edit(name, edit).await
     }
 
     /// Deletes a user that has nothing left.

@@ -26,6 +26,8 @@ pub enum Kind {
     User,
     /// A template.
     Template,
+    /// A task.
+    Task,
 }
 
 impl fmt::Display for Kind {
@@ -36,6 +38,7 @@ impl fmt::Display for Kind {
             Self::Image => "image",
             Self::User => "user",
             Self::Template => "template",
+            Self::Task => "task",
         })
     }
 }
@@ -361,6 +364,12 @@ impl From<KitError> for Error {
 
 impl From<CatalogError> for Error {
     fn from(error: CatalogError) -> Self {
-        Self::internal(error)
+        match error {
+            CatalogError::Exists { name, .. } => Self::Exists {
+                kind: Kind::Image,
+                name: name.to_string(),
+            },
+            CatalogError::Store { .. } | CatalogError::Damaged { .. } => Self::internal(error),
+        }
     }
 }

@@ -11,7 +11,7 @@ use bhatti_lifecycle::plan::{PlanKind, Step};
 /// When a step's fault comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// It was written to the journal and has had no effect.
+    /// It was written to the journal, or will be with its effect, and has had none.
     Before,
     /// It has had its effect.
     After,

@@ -85,6 +85,11 @@ impl Layout {
         self.storage.join("images")
     }
 
+    /// The layers that images were made from.
+    pub fn layers(&self) -> PathBuf {
+        self.storage.join("layers")
+    }
+
     /// Where images are put from outside, if they are not used there: then they are moved to
     /// [`Layout::images`].
     pub fn images_put(&self) -> Option<PathBuf> {

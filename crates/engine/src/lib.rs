@@ -24,19 +24,25 @@ pub mod error;
 pub mod fault;
 mod fork;
 mod idle_view;
-mod images;
+pub mod images;
 pub mod layout;
 mod naming;
 mod policies;
+mod program;
 mod recovery;
 pub mod request;
 mod resume;
 mod rollback;
 mod sandbox;
 mod sandboxes;
+mod services;
 mod snapshots;
 mod storage;
+pub mod tasks;
 pub mod templates;
 mod tree;
 mod users;
 pub mod view;
+
+/// What the program is that the engine starts to read layers of images in.
+pub use bhatti_image::convert::{options::WORKER_ARG, worker::main as image_worker};

@@ -8,6 +8,7 @@ use bhatti_types::idle::{IdleSettings, IdleTime};
 use bhatti_types::invalid::Invalid;
 use bhatti_types::labels::Labels;
 use bhatti_types::name::{ImageName, SandboxName, UserName};
+use bhatti_types::run::{Init, RestartPolicy};
 use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
 
 /// Who asks.
@@ -53,8 +54,24 @@ pub struct NewSandbox {
     pub run_as: Option<String>,
     /// What is set for it about idling.
     pub idle: IdleSettings,
+    /// What its process 1 is; what its image asks for if `None`.
+    pub init: Option<Init>,
+    /// The program that it is to keep running.
+    pub run: Option<NewRun>,
     /// How long to wait for room in the host's memory before giving up; not at all if `None`.
     pub wait: Option<Duration>,
+}
+
+/// A program that a new sandbox is to keep running.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewRun {
+    /// The program and its first arguments, in place of the image's own; the image's arguments
+    /// are then left out too.
+    pub entrypoint: Option<Vec<String>>,
+    /// The arguments after these, in place of the image's own unless empty.
+    pub cmd: Vec<String>,
+    /// Whether it is started again when it has ended.
+    pub restart: RestartPolicy,
 }
 
 /// A change of a sandbox. What is `None` or empty stays as it is.
@@ -202,4 +219,25 @@ pub struct NewUser {
     pub max_memory_mb_per_sandbox: Option<u32>,
     /// Most checkpoints at once.
     pub max_snapshots: Option<u32>,
+    /// Most images of its own at once.
+    pub max_images: Option<u32>,
+}
+
+/// A change of a user. What is `None` stays as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UserEdit {
+    /// What its sandboxes do when idle.
+    pub idle: IdleEdit,
+    /// Most images of its own at once.
+    pub max_images: Option<u32>,
+}
+
+/// Whose a new image becomes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ImagePlace {
+    /// The caller's own.
+    #[default]
+    Own,
+    /// The host's, for all users; for the administrator.
+    Host,
 }

@@ -91,6 +91,8 @@ impl Context {
             disk_bytes: 0,
             created_at: Timestamp::now(),
             automatic: false,
+            init: sandbox.init,
+            run: sandbox.run,
         };
         let (inserted, limit) = (row.clone(), user.max_snapshots);
         self.db(move |store| store.snapshot_insert(&inserted, limit))

@@ -76,6 +76,12 @@ impl Context {
         Ok(())
     }
 
+    /// Deletes what an earlier daemon left half-made of images.
+    pub(crate) async fn sweep_images(&self) -> Result<(), Error> {
+        let catalog = self.images.clone();
+        Ok(Self::blocking(move || catalog.sweep()).await??)
+    }
+
     /// What there is.
     pub(crate) fn storage_view(&self) -> Result<StorageView, Error> {
         Ok(StorageView {

@@ -1,8 +1,10 @@
 //! Users and their tokens.
 
+use bhatti_image::catalog::Owner;
 use bhatti_store::store::Store;
 use bhatti_store::user::{
-    DEFAULT_MAX_CPUS, DEFAULT_MAX_MEMORY_MB, DEFAULT_MAX_SANDBOXES, DEFAULT_MAX_SNAPSHOTS, UserRow,
+    DEFAULT_MAX_CPUS, DEFAULT_MAX_IMAGES, DEFAULT_MAX_MEMORY_MB, DEFAULT_MAX_SANDBOXES,
+    DEFAULT_MAX_SNAPSHOTS, UserRow,
 };
 use bhatti_types::id::{UserId, hex};
 use bhatti_types::idle::IdleSettings;
@@ -14,7 +16,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::context::Context;
 use crate::error::{Error, Kind};
-use crate::request::{Caller, IdleEdit, NewUser, Role};
+use crate::request::{Caller, NewUser, Role, UserEdit};
 use crate::view::UserView;
 
 /// What is stored of a token. SHA-256 without stretching: a token has 256 random bits, which no
@@ -31,6 +33,7 @@ fn view(row: UserRow) -> UserView {
         max_cpus_per_sandbox: row.max_cpus_per_sandbox,
         max_memory_mb_per_sandbox: row.max_memory_mb_per_sandbox,
         max_snapshots: row.max_snapshots,
+        max_images: row.max_images,
         idle: row.idle,
         created_at: row.created_at,
     }
@@ -77,6 +80,7 @@ impl Context {
                 .max_memory_mb_per_sandbox
                 .unwrap_or(DEFAULT_MAX_MEMORY_MB),
             max_snapshots: new.max_snapshots.unwrap_or(DEFAULT_MAX_SNAPSHOTS),
+            max_images: new.max_images.unwrap_or(DEFAULT_MAX_IMAGES),
             created_at: Timestamp::now(),
             idle: IdleSettings::default(),
         };
@@ -93,11 +97,11 @@ impl Context {
         Ok(())
     }
 
-    /// Changes what a user's sandboxes do when idle.
+    /// Changes what a user's sandboxes do when idle, and its limits.
     pub(crate) async fn user_edit(
         &self,
         name: &UserName,
-        edit: IdleEdit,
+        edit: UserEdit,
     ) -> Result<UserView, Error> {
         let looked_for = name.clone();
         let row = self
@@ -107,10 +111,16 @@ impl Context {
             kind: Kind::User,
             name: name.to_string(),
         })?;
-        row.idle = edit.onto(row.idle);
-        let (id, idle) = (row.id.clone(), row.idle);
-        self.db(move |store| store.user_set_idle(&id, &idle))
-            .await?;
+        row.idle = edit.idle.onto(row.idle);
+        row.max_images = edit.max_images.unwrap_or(row.max_images);
+        let changed = row.clone();
+        self.db(move |store| {
+            store.write(|txn| {
+                txn.user_set_idle(&changed.id, &changed.idle)?;
+                txn.user_set_max_images(&changed.id, changed.max_images)
+            })
+        })
+        .await?;
         self.policies.set_user(row.id.clone(), row.idle);
         Ok(view(row))
     }
@@ -130,7 +140,17 @@ impl Context {
 
     pub(crate) async fn user_delete(&self, name: &UserName) -> Result<(), Error> {
         let row = self.user_named(name).await?;
-        self.db(move |store| store.user_delete(&row.id)).await
+        let (catalog, owner) = (self.images.clone(), Owner::User(row.id.clone()));
+        let images = Self::blocking(move || catalog.list(&owner)).await??;
+        if !images.is_empty() {
+            return Err(Error::Conflict {
+                message: format!("user {:?} still has {} images", name.as_str(), images.len()),
+                hint: Some("delete its images first".to_owned()),
+            });
+        }
+        let (catalog, id) = (self.images.clone(), row.id.clone());
+        self.db(move |store| store.user_delete(&row.id)).await?;
+        Ok(Self::blocking(move || catalog.forget(&id)).await??)
     }
 
     pub(crate) async fn user_rotate_key(&self, name: &UserName) -> Result<Token, Error> {

@@ -1,12 +1,17 @@
 //! What callers are shown.
 
+pub use bhatti_guest::exec::ExitStatus;
+pub use bhatti_guest::service::{Logs, LogsWanted, Phase, ServiceStatus};
 pub use bhatti_host::extents::Usage;
+pub use bhatti_image::catalog::Owner;
+pub use bhatti_image::image::ImageConfig;
 pub use bhatti_lifecycle::tree::{Member, Placed};
 use bhatti_types::id::{ImageId, SandboxId, SnapshotId, TemplateId, UserId};
 use bhatti_types::idle::IdleSettings;
 use bhatti_types::labels::Labels;
 use bhatti_types::name::{ImageName, SandboxName, SnapshotName, UserName};
 use bhatti_types::parent::Parent;
+use bhatti_types::run::{Init, RunSpec};
 use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
 use bhatti_types::state::{Status, Thermal};
 use jiff::Timestamp;
@@ -59,6 +64,10 @@ pub struct SandboxView {
     pub wake_at: Option<Timestamp>,
     /// What it descends from.
     pub parent: Option<Parent>,
+    /// What its process 1 is.
+    pub init: Init,
+    /// The program that it keeps running.
+    pub run: Option<RunSpec>,
 }
 
 /// What a list in four columns shows of a sandbox.
@@ -135,19 +144,68 @@ pub enum Descendant {
     Deleted,
 }
 
-/// An image as users see it.
+/// Why a user sees an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// It is the user's own.
+    Own,
+    /// Its owner shares it with the user.
+    Shared,
+    /// It is the host's: all users see it.
+    Host,
+}
+
+impl Scope {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Shared => "shared",
+            Self::Host => "host",
+        }
+    }
+}
+
+/// An image as a user sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageView {
     /// Its id.
     pub id: ImageId,
+    /// Whose it is.
+    pub owner: Owner,
+    /// The owner's name; `None` if it is the host's.
+    pub owner_name: Option<UserName>,
+    /// Why the user sees it.
+    pub scope: Scope,
+    /// Its name means another image to the user, so that it is got at by its id only.
+    pub hidden: bool,
+    /// Who else sees it, if it is the user's own.
+    pub shared_with: Vec<UserName>,
     /// Its name.
     pub name: ImageName,
     /// Where it came from.
     pub source: String,
+    /// Digest of what it was made from.
+    pub digest: String,
     /// Size of its file system in MiB.
     pub size_mb: u64,
+    /// What it takes on disk; `None` if it can't be told.
+    pub usage: Option<Usage>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// How commands run in machines of it.
+    pub config: ImageConfig,
+}
+
+/// An image that was deleted, and what that did to others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeletedImageView {
+    /// Its name.
+    pub name: ImageName,
+    /// How many templates went with it.
+    pub templates: usize,
+    /// The caller's sandboxes that were made from an image of this name: they go on.
+    pub sandboxes: Vec<SandboxName>,
 }
 
 /// A template as users see it.
@@ -196,6 +254,8 @@ pub struct UserView {
     pub max_memory_mb_per_sandbox: u32,
     /// Most checkpoints at once.
     pub max_snapshots: u32,
+    /// Most images of its own at once.
+    pub max_images: u32,
     /// What is set for its sandboxes about idling.
     pub idle: IdleSettings,
     /// When it was made.

@@ -7,6 +7,25 @@
 //! | to do this | open |
 //! |---|---|
 //! | describe files | [`tree`] |
+//! | know how large a file system has to be | [`estimate`](mod@estimate) |
+//! | put a tree into an empty file system | [`fill`](mod@fill) |
+//! | say where a file system is | [`disk`] |
+//!
+//! What is on the disk is described in the kernel's `Documentation/filesystems/ext4`; offsets and
+//! flags in this crate are from there.
 #![forbid(unsafe_code)]
 
+mod bitmap;
+mod crc;
+mod directory;
+pub mod disk;
+pub mod estimate;
+mod extents;
+pub mod fill;
+mod groups;
+mod hash;
+mod inode;
+mod le;
+pub mod superblock;
 pub mod tree;
+mod xattr;

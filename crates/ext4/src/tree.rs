@@ -154,4 +154,31 @@ impl Tree {
             .filter(|name| !name.is_empty())
             .try_fold(InodeId::ROOT, |at, name| self.names(at)?.get(name).copied())
     }
+
+    /// A path of a file. Looks through the whole tree: it is for messages.
+    pub fn path_of(&self, id: InodeId) -> Option<Vec<u8>> {
+        let mut path = Vec::new();
+        let mut at = id;
+        // No path is longer than there are files.
+        for _ in 0..self.inodes.len() {
+            if at == InodeId::ROOT {
+                return Some(path);
+            }
+            let parents = self.inodes.iter().enumerate();
+            let (parent, name) = parents.into_iter().find_map(|(number, inode)| {
+                let Content::Directory(names) = &inode.content else {
+                    return None;
+                };
+                let name = names.iter().find(|(_, id)| **id == at)?.0;
+                Some((InodeId(number as u32), name))
+            })?;
+            path = if path.is_empty() {
+                name.to_vec()
+            } else {
+                [name, &b"/"[..], &path].concat()
+            };
+            at = parent;
+        }
+        None
+    }
 }

@@ -14,6 +14,9 @@ pub struct AgentInfo {
     pub kernel: String,
     /// Identity of the boot; the same in every copy made from one snapshot.
     pub boot_id: String,
+    /// What process 1 of the guest is: `lohar` or `systemd`; empty if the agent is older than the
+    /// question.
+    pub init: String,
 }
 
 /// How the agent is doing.

@@ -168,7 +168,7 @@ impl Drop for ExecOutput {
     }
 }
 
-fn exit_status(exited: Exited) -> Result<ExitStatus, CallError> {
+pub(crate) fn exit_status(exited: Exited) -> Result<ExitStatus, CallError> {
     match exited {
         Exited {
             timed_out: true, ..

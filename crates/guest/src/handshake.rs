@@ -141,6 +141,7 @@ fn agent_info(ack: &hello::Greeting) -> Result<AgentInfo, LinkError> {
         version: printable(&said.version),
         kernel: printable(&said.kernel),
         boot_id: printable(&said.boot_id),
+        init: printable(&said.init),
     })
 }
 

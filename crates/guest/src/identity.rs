@@ -1,6 +1,7 @@
 //! What makes a guest itself and not the one it was copied from.
 
 use bhatti_types::env::Env;
+use bhatti_types::run::RunSpec;
 
 /// The identity given to a guest after its boot, and again after every restore.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,4 +24,7 @@ pub struct Identity {
     pub grow_root: bool,
     /// This is a new machine and not one that goes on: whatever was another's is replaced.
     pub fresh: bool,
+    /// The program to keep running. It is started once after each boot; a copy of a machine goes
+    /// on with the one it has.
+    pub service: Option<RunSpec>,
 }

@@ -20,4 +20,6 @@ pub mod exec;
 mod handshake;
 pub mod identity;
 pub mod link;
+pub mod service;
 mod stream;
+pub mod terminal;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bhatti_proto::codec::{self, MAX_MESSAGE, MAX_REQUEST, MessageReader, ReadError};
 use bhatti_proto::message::{
-    Clock, Detach, Dial, Exec as ExecMessage, Identity as IdentityMessage,
+    Clock, Detach, Dial, Exec as ExecMessage, Freeze, Identity as IdentityMessage,
     NextTimer as NextTimerMessage, Ping, Ports, PowerOff, Reply, Request, Status, Stdin, Sync,
-    Variable, reply, request,
+    Thaw, Variable, reply, request,
 };
 use bhatti_proto::mux::{MAX_FRAME_BODY, MAX_STREAMS};
 use bhatti_types::env::Env;
@@ -29,7 +29,7 @@ use crate::stream::Stream;
 
 /// How long a guest may take to start a command. Starting one is a fork and an exec, but the
 /// guest may be a slow one that has just come out of a snapshot, with many starting at once.
-const START_LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long a guest may take to connect to one of its ports. It gives up before that itself.
 const DIAL_LIMIT: Duration = Duration::from_secs(30);
 /// How long each attempt of [`Link::connect`] but the last may take when it resyncs. An attempt
@@ -170,6 +170,7 @@ impl Link {
             cwd: identity.cwd.clone(),
             grow_root: identity.grow_root,
             fresh: identity.fresh,
+            service: identity.service.as_ref().map(crate::service::message),
         };
         self.done("take its identity", request::Op::Identity(message), limit)
             .await
@@ -184,6 +185,22 @@ impl Link {
     /// Flushes the guest's file systems to their disks.
     pub async fn sync(&self, limit: Duration) -> Result<(), CallError> {
         self.done("flush its disks", request::Op::Sync(Sync {}), limit)
+            .await
+    }
+
+    /// Writes the guest's root file system out and holds all writes to it, until [`Link::thaw`] or
+    /// until `thaws_after` is over: nobody may ever come to thaw it.
+    pub async fn freeze(&self, thaws_after: Duration, limit: Duration) -> Result<(), CallError> {
+        let op = request::Op::Freeze(Freeze {
+            limit_ms: u64::try_from(thaws_after.as_millis()).unwrap_or(u64::MAX),
+        });
+        self.done("freeze its disk", op, limit).await
+    }
+
+    /// Lets writes to the guest's root file system go on. An error means that they may have gone
+    /// on before: what was copied since the freeze is then not of one instant.
+    pub async fn thaw(&self, limit: Duration) -> Result<(), CallError> {
+        self.done("thaw its disk", request::Op::Thaw(Thaw {}), limit)
             .await
     }
 
@@ -327,13 +344,13 @@ impl Link {
     }
 
     /// A request and its first answer.
-    async fn ask(&self, op: request::Op) -> Result<reply::Op, CallError> {
+    pub(crate) async fn ask(&self, op: request::Op) -> Result<reply::Op, CallError> {
         let stream = self.request(op).await?;
         answer(&self.inner, &mut MessageReader::new(stream, MAX_MESSAGE)).await
     }
 
     /// Opens a stream with a request on it.
-    async fn request(&self, op: request::Op) -> Result<Stream, CallError> {
+    pub(crate) async fn request(&self, op: request::Op) -> Result<Stream, CallError> {
         let wire = codec::encode(&Request::new(op), MAX_REQUEST)
             .map_err(|_| CallError::TooLarge { what: "request" })?;
         let mut stream = Inner::open(&self.inner).await?;
@@ -436,7 +453,7 @@ pub(crate) fn wrong_answer(op: reply::Op) -> CallError {
     }
 }
 
-async fn within<T>(
+pub(crate) async fn within<T>(
     what: &'static str,
     limit: Duration,
     call: impl Future<Output = Result<T, CallError>>,
@@ -454,7 +471,7 @@ fn variables(env: &Env) -> Vec<Variable> {
     env.as_map().iter().map(variable).collect()
 }
 
-fn exec_message(command: &Command) -> ExecMessage {
+pub(crate) fn exec_message(command: &Command) -> ExecMessage {
     ExecMessage {
         argv: command.argv.clone(),
         env: variables(&command.env),

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | run a program and take its output | [`command`] |
 //! | start a process that outlives the daemon, find it again, end it | [`process`] |
+//! | have a process of one's own do a piece of work | [`worker`] |
+//! | take from this process what it does not need | [`confine`](mod@confine) |
 //! | write, clone, check and delete files so that a crash leaves no half | [`files`] |
 //! | find what files share and what is their own | [`extents`] |
 //! | check a large file by parts, at the cost of those that changed | [`sums`] |
@@ -13,6 +15,7 @@
 //! | have storage that shares blocks between copies | [`pool`] |
 
 pub mod command;
+pub mod confine;
 mod cow;
 pub mod extents;
 pub mod facts;
@@ -24,3 +27,4 @@ mod pagemap;
 pub mod pool;
 pub mod process;
 pub mod sums;
+pub mod worker;

@@ -13,7 +13,7 @@ use std::str::FromStr;
 use bhatti_host::files;
 use bhatti_types::id::ImageId;
 use bhatti_types::invalid::Invalid;
-use bhatti_types::name::ImageName;
+use bhatti_types::name::{ImageName, SandboxName};
 use bhatti_types::size::DiskMb;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -30,19 +30,44 @@ pub const FORMAT: u32 = 1;
 /// registry may have 2 MiB (`oci::limits`), and takes more room when it is laid out.
 const MAX_MANIFEST: u64 = 8 << 20;
 
+/// Longest text of where an image came from, in bytes.
+const MAX_SOURCE: usize = 512;
+
 /// Where an image came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum ImageSource {
     /// Made from packages by the recipe of this name.
     Recipe(ImageName),
+    /// Pulled from a registry: the reference with the digest it led to.
+    Oci(String),
+    /// Saved from a Docker or Podman on the client's side, which has it under this name.
+    Docker(String),
+    /// Read from an archive, of this kind.
+    Archive(String),
+    /// The disk of the sandbox that had this name.
+    Sandbox(SandboxName),
+    /// Built from a Dockerfile or the like, in a directory of this name.
+    Build(String),
+}
+
+impl ImageSource {
+    fn parts(&self) -> (&'static str, &str) {
+        match self {
+            Self::Recipe(name) => ("recipe", name.as_str()),
+            Self::Oci(reference) => ("oci", reference),
+            Self::Docker(name) => ("docker", name),
+            Self::Archive(kind) => ("archive", kind),
+            Self::Sandbox(name) => ("sandbox", name.as_str()),
+            Self::Build(name) => ("build", name),
+        }
+    }
 }
 
 impl fmt::Display for ImageSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Recipe(name) => write!(f, "recipe:{name}"),
-        }
+        let (kind, value) = self.parts();
+        write!(f, "{kind}:{value}")
     }
 }
 
@@ -50,9 +75,18 @@ impl FromStr for ImageSource {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
+        let refuse = |reason: &str| Err(Invalid::new("image source", text, reason));
+        if text.len() > MAX_SOURCE || text.chars().any(char::is_control) {
+            return refuse("must be at most 512 bytes on one line");
+        }
         match text.split_once(':') {
             Some(("recipe", name)) => Ok(Self::Recipe(name.parse()?)),
-            _ => Err(Invalid::new("image source", text, "must be `recipe:NAME`")),
+            Some(("sandbox", name)) => Ok(Self::Sandbox(name.parse()?)),
+            Some(("oci", reference)) => Ok(Self::Oci(reference.to_owned())),
+            Some(("docker", name)) => Ok(Self::Docker(name.to_owned())),
+            Some(("archive", kind)) => Ok(Self::Archive(kind.to_owned())),
+            Some(("build", name)) => Ok(Self::Build(name.to_owned())),
+            _ => refuse("must be `KIND:VALUE`, such as `recipe:NAME` or `oci:REFERENCE`"),
         }
     }
 }
@@ -90,6 +124,10 @@ pub struct ImageManifest {
     pub created_at: Timestamp,
     /// How commands run in it.
     pub config: ImageConfig,
+    /// Digests of the layers it was made from, the lowest first: they are kept for as long as an
+    /// image names them. None if it was not made from layers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<String>,
 }
 
 impl ImageManifest {
@@ -119,6 +157,8 @@ pub struct Image {
     pub created_at: Timestamp,
     /// How commands run in it.
     pub config: ImageConfig,
+    /// Digests of the layers it was made from, the lowest first.
+    pub layers: Vec<String>,
     /// The file with its root file system. Never written to: machines get copies.
     pub disk: PathBuf,
 }
@@ -169,8 +209,14 @@ impl Image {
             size_mb: manifest.size_mb,
             created_at: manifest.created_at,
             config: manifest.config,
+            layers: manifest.layers,
             disk,
         })
+    }
+
+    /// What its disk takes on the host, in bytes: the holes left out.
+    pub fn used_bytes(&self) -> io::Result<u64> {
+        files::disk_usage(&self.disk)
     }
 }
 
@@ -196,6 +242,7 @@ pub(crate) mod test {
             size_mb,
             created_at: "2026-01-02T03:04:05Z".parse().unwrap(),
             config: ImageConfig::default(),
+            layers: Vec::new(),
         };
         fs_err::create_dir_all(dir).unwrap();
         fs_err::write(dir.join(MANIFEST), serde_json::to_vec(&manifest).unwrap()).unwrap();
@@ -223,6 +270,25 @@ pub(crate) mod test {
         ] {
             let manifest: ImageManifest = serde_json::from_str(golden).unwrap();
             assert_eq!(String::from_utf8(manifest.to_text()).unwrap(), golden);
+        }
+    }
+
+    #[test]
+    fn every_source_reads_as_it_was_written_and_others_are_refused() {
+        let sources = [
+            "recipe:base",
+            "oci:docker.io/library/alpine:3.20@sha256:00ff",
+            "docker:me/app:1",
+            "archive:oci",
+            "sandbox:dev",
+            "build:app",
+        ];
+        for text in sources {
+            let source: super::ImageSource = text.parse().unwrap();
+            assert_eq!(source.to_string(), text);
+        }
+        for text in ["", "base", "ftp:x", "sandbox:a/b", "oci:a\nb"] {
+            assert!(text.parse::<super::ImageSource>().is_err(), "{text:?}");
         }
     }
 

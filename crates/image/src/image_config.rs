@@ -7,28 +7,8 @@ use std::str::FromStr;
 
 use bhatti_types::env::Env;
 use bhatti_types::invalid::Invalid;
+pub use bhatti_types::run::Init;
 use serde::{Deserialize, Serialize};
-
-/// What process 1 of a machine is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Init {
-    /// bhatti's own agent; nothing of the image is started unless it is asked for.
-    #[default]
-    Lohar,
-    /// The image's systemd, with the agent as one of its services.
-    Systemd,
-}
-
-impl Init {
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde passes a reference"
-    )]
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
 
 /// The protocol of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,7 +125,7 @@ pub struct ImageConfig {
 
 #[cfg(test)]
 mod test {
-    use super::{ExposedPort, Init};
+    use super::ExposedPort;
 
     #[test]
     fn a_port_without_a_protocol_is_tcp() {
@@ -158,11 +138,5 @@ mod test {
             let parsed = text.parse::<ExposedPort>();
             assert!(parsed.is_err(), "{text:?}: {parsed:?}");
         }
-    }
-
-    #[test]
-    fn what_process_1_is_has_names_for_people() {
-        let text = serde_json::to_string(&[Init::Lohar, Init::Systemd]).unwrap();
-        assert_eq!(text, r#"["lohar","systemd"]"#);
     }
 }

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bhatti_host::files;
 
-use crate::catalog::{Catalog, CatalogError};
+use crate::catalog::{Catalog, CatalogError, Owner};
 use crate::image::{Image, ImageError};
 use crate::place;
 
@@ -50,7 +50,7 @@ impl Intake {
         for dir in self.dirs(|name| name.starts_with(TAKEN))? {
             self.settle(&dir, &has_room)?;
         }
-        for dir in self.dirs(|name| !name.starts_with('.'))? {
+        for dir in self.dirs(|name| !name.starts_with(['.', '@']))? {
             let Some(name) = dir.file_name().and_then(OsStr::to_str) else {
                 continue;
             };
@@ -84,7 +84,7 @@ impl Intake {
                 });
             }
         };
-        let there = self.to.get(&image.name);
+        let there = self.to.get(&Owner::Host, &image.name);
         let is_there = matches!(&there, Ok(Some(there)) if there.id == image.id);
         let bytes = files::disk_usage(&image.disk).map_err(|source| self.error(source))?;
         if !is_there && !has_room(bytes) {
@@ -117,7 +117,7 @@ impl Intake {
 #[cfg(test)]
 mod test {
     use super::{Intake, TAKEN};
-    use crate::catalog::{Catalog, CatalogError};
+    use crate::catalog::{Catalog, CatalogError, Owner};
     use crate::image::test::write_image;
 
     #[test]
@@ -135,8 +135,11 @@ mod test {
         write_image(&from.join(".tmp-1"), "other", "half");
         fs_err::create_dir(from.join("damaged")).unwrap();
         intake.take(|_| true).unwrap();
-        assert_eq!(catalog.get(&base).unwrap().unwrap().id, newer.id);
-        assert_eq!(catalog.list().unwrap().len(), 1);
+        assert_eq!(
+            catalog.get(&Owner::Host, &base).unwrap().unwrap().id,
+            newer.id
+        );
+        assert_eq!(catalog.list(&Owner::Host).unwrap().len(), 1);
         let mut left: Vec<_> = fs_err::read_dir(&from)
             .unwrap()
             .map(|entry| entry.unwrap().file_name())
@@ -147,7 +150,10 @@ mod test {
         catalog_copy(&to, &from);
         intake.take(|_| false).unwrap();
         assert!(!from.join("base").exists());
-        assert_eq!(catalog.get(&base).unwrap().unwrap().id, newer.id);
+        assert_eq!(
+            catalog.get(&Owner::Host, &base).unwrap().unwrap().id,
+            newer.id
+        );
     }
 
     #[test]
@@ -160,9 +166,12 @@ mod test {
         let error = intake.take(|_| false).unwrap_err();
         assert!(matches!(error, CatalogError::Store { .. }));
         let base = "base".parse().unwrap();
-        assert_eq!(catalog.get(&base).unwrap(), None);
+        assert_eq!(catalog.get(&Owner::Host, &base).unwrap(), None);
         intake.take(|_| true).unwrap();
-        assert_eq!(catalog.get(&base).unwrap().unwrap().id, image.id);
+        assert_eq!(
+            catalog.get(&Owner::Host, &base).unwrap().unwrap().id,
+            image.id
+        );
     }
 
     fn catalog_copy(from: &std::path::Path, to: &std::path::Path) {

@@ -30,10 +30,26 @@ pub(crate) fn install_dir(from: &Path, to: &Path, names: &[&str]) -> io::Result<
         if fs_err::hard_link(&source, &target).is_err() {
             files::clone_file(&source, &target)?;
         }
-        fs_err::set_permissions(&target, std::fs::Permissions::from_mode(0o444))?;
+        make_read_only(&target)?;
         files::sync_file(&target)?;
     }
     settle(half_made, to)
+}
+
+/// Takes the right to write to a file from everybody.
+pub(crate) fn make_read_only(path: &Path) -> io::Result<()> {
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o444))
+}
+
+/// Renames a half-made directory to its place, where nothing may be: an error of the kind
+/// `AlreadyExists` otherwise.
+pub(crate) fn settle_new(half_made: tempfile::TempDir, to: &Path) -> io::Result<()> {
+    fs_err::set_permissions(half_made.path(), std::fs::Permissions::from_mode(0o755))?;
+    files::sync_dir(half_made.path())?;
+    rustix::fs::renameat_with(CWD, half_made.path(), CWD, to, RenameFlags::NOREPLACE)?;
+    // It is not there any more.
+    let _ = half_made.keep();
+    files::sync_dir(to.parent().unwrap_or(Path::new(".")))
 }
 
 /// Renames a half-made directory to its place. What was there before is deleted.
@@ -75,7 +91,7 @@ pub(crate) fn dirs(parent: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<V
 
 #[cfg(test)]
 mod test {
-    use super::{finished_dirs, install_dir};
+    use super::{dirs, install_dir};
 
     #[test]
     fn a_directory_is_replaced_as_a_whole() {
@@ -98,7 +114,10 @@ mod test {
         fs_err::create_dir(&from).unwrap();
         fs_err::create_dir(&to).unwrap();
         install_dir(&from, &to, &["missing"]).unwrap_err();
-        assert_eq!(finished_dirs(dir.path()).unwrap(), [from, to]);
+        assert_eq!(
+            dirs(dir.path(), |name| !name.starts_with('.')).unwrap(),
+            [from, to]
+        );
         assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 2);
     }
 }

@@ -1,4 +1,7 @@
 //! Recipes: images described as distribution packages, files and a user.
+//!
+//! A [`Recipe`] is whole: what its file takes over from a parent is in it. [`crate::recipe_file`]
+//! is what the file may say.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,17 +10,20 @@ use bhatti_types::name::ImageName;
 use bhatti_types::size::DiskMb;
 use serde::{Deserialize, Serialize};
 
-use crate::image::ImageConfig;
+use crate::image_config::ImageConfig;
+use crate::recipe_file::RecipeFileText;
 
 /// Largest recipe read, in bytes.
 const MAX_RECIPE: u64 = 1 << 20;
 
 /// A recipe.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Recipe {
     /// Name of the image.
     pub name: ImageName,
+    /// What it is for, in a line. Not part of what the image is made of.
+    #[serde(skip)]
+    pub about: String,
     /// Debian's release, such as `bookworm`.
     pub suite: String,
     /// Size of the file system; clones may be larger.
@@ -25,22 +31,22 @@ pub struct Recipe {
     /// Packages over what is essential.
     pub packages: Vec<String>,
     /// Paths that packages do not unpack, as patterns of `dpkg --path-exclude`.
-    #[serde(default)]
     pub exclude: Vec<String>,
     /// Exceptions to these, as patterns of `dpkg --path-include`.
-    #[serde(default)]
     pub include: Vec<String>,
     /// A user to add.
-    #[serde(default)]
     pub user: Option<RecipeUser>,
+    /// Groups of packages that the user joins.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
     /// Directories to add.
-    #[serde(default)]
     pub directories: Vec<RecipeDirectory>,
     /// Files to add or replace, owned by root.
-    #[serde(default)]
     pub files: Vec<RecipeFile>,
+    /// A shell script that root runs inside the image's tree once all else is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
     /// How commands run in the image.
-    #[serde(default)]
     pub config: ImageConfig,
 }
 
@@ -101,6 +107,14 @@ pub enum RecipeError {
         #[source]
         source: serde_yaml_ng::Error,
     },
+    /// Neither it nor a parent says something that has to be said.
+    #[error("the recipe `{name}` says no `{what}`")]
+    Missing {
+        /// Its name.
+        name: ImageName,
+        /// The key.
+        what: &'static str,
+    },
     /// A value in it is not usable.
     #[error("the recipe's {what} {given:?} {reason}")]
     Value {
@@ -122,11 +136,17 @@ impl Recipe {
                 source,
             }
         })?;
-        let recipe: Self =
-            serde_yaml_ng::from_slice(&text).map_err(|source| RecipeError::Parse {
+        Self::parse(&text, path)
+    }
+
+    /// Checks the text of a recipe, which errors say to be in the file `path`.
+    pub fn parse(text: &[u8], path: &Path) -> Result<Self, RecipeError> {
+        let text: RecipeFileText =
+            serde_yaml_ng::from_slice(text).map_err(|source| RecipeError::Parse {
                 path: path.to_owned(),
                 source,
             })?;
+        let recipe = text.resolve()?;
         recipe.check()?;
         Ok(recipe)
     }
@@ -169,6 +189,15 @@ impl Recipe {
             path("home directory", &user.home)?;
             path("shell", &user.shell)?;
         }
+        for group in &self.groups {
+            word("group", group)?;
+            require(
+                self.user.is_some(),
+                "group",
+                group,
+                "needs a user to be joined by",
+            )?;
+        }
         for directory in &self.directories {
             path("directory", &directory.path)?;
             word("owner", &directory.owner)?;
@@ -193,7 +222,7 @@ impl Recipe {
     }
 }
 
-fn require(
+pub(crate) fn require(
     holds: bool,
     what: &'static str,
     given: &str,

@@ -29,6 +29,9 @@ const MKE2FS_LIMIT: Duration = Duration::from_mins(5);
 /// Time limit for deleting the directory again.
 const REMOVE_LIMIT: Duration = Duration::from_mins(2);
 
+/// The recipe's script among what is staged.
+const RUN: &str = "run";
+
 /// How programs that need root are run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Privilege {
@@ -157,20 +160,31 @@ pub async fn build(
     let result = make(recipe, &digest, work.path(), privilege, proxies).await;
 
     // The tree belongs to root and would stay behind if this process could not delete it.
-    let tree = work.path().join("root");
-    let remove = privilege
-        .command(proxies, "rm")
-        .args(["-rf", "--one-file-system", "--"]);
-    let removed = remove.arg(&tree).limit(REMOVE_LIMIT).run().await;
+    let removed = remove(&work.path().join("root"), privilege, proxies).await;
     result?;
-    removed.map_err(|source| RecipeBuildError::Program {
-        step: "delete the unpacked packages",
-        source,
-    })?;
+    removed?;
     fs_err::remove_dir_all(work.path().join("stage")).map_err(failed)?;
     place::settle(work, &dir).map_err(failed)?;
     let image = Image::open(&dir).map_err(RecipeBuildError::Unusable)?;
     Ok(BuiltImage::New { dir, image })
+}
+
+/// Deletes a tree whose files may belong to root.
+pub(crate) async fn remove(
+    tree: &Path,
+    privilege: Privilege,
+    proxies: &Proxies,
+) -> Result<(), RecipeBuildError> {
+    let remove = privilege
+        .command(proxies, "rm")
+        .args(["-rf", "--one-file-system", "--"]);
+    let removed = remove.arg(tree).limit(REMOVE_LIMIT).run().await;
+    removed
+        .map(drop)
+        .map_err(|source| RecipeBuildError::Program {
+            step: "delete the unpacked packages",
+            source,
+        })
 }
 
 async fn make(
@@ -216,6 +230,7 @@ async fn make(
         size_mb: recipe.size_mb,
         created_at: Timestamp::now(),
         config: recipe.config.clone(),
+        layers: Vec::new(),
     };
     fs_err::write(work.join(MANIFEST), manifest.to_text()).map_err(failed)?;
     for name in [DISK, MANIFEST] {
@@ -289,6 +304,9 @@ fn stage(recipe: &Recipe, dir: &Path) -> io::Result<PathBuf> {
     for (number, file) in recipe.files.iter().enumerate() {
         fs_err::write(dir.join(number.to_string()), &file.content)?;
     }
+    if let Some(script) = &recipe.run {
+        fs_err::write(dir.join(RUN), script)?;
+    }
     let hook = dir.join("customize");
     fs_err::write(&hook, customize_script(recipe, dir))?;
     fs_err::set_permissions(&hook, std::fs::Permissions::from_mode(0o755))?;
@@ -310,6 +328,10 @@ fn customize_script(recipe: &Recipe, stage: &Path) -> String {
             user.uid, user.home, user.shell, user.name
         ));
     }
+    for group in &recipe.groups {
+        let user = recipe.user.as_ref().map_or("root", |user| &user.name);
+        lines.push(format!("chroot \"$root\" gpasswd -a '{user}' '{group}'"));
+    }
     for directory in &recipe.directories {
         lines.push(format!(
             "chroot \"$root\" install -d -m 0755 -o '{0}' -g '{0}' '{1}'",
@@ -322,6 +344,13 @@ fn customize_script(recipe: &Recipe, stage: &Path) -> String {
             file.mode,
             stage.display(),
             file.path
+        ));
+    }
+    if recipe.run.is_some() {
+        // By standard input it would be cut short by a program that reads that.
+        lines.push(format!(
+            "chroot \"$root\" sh -euc \"$(cat '{}/{RUN}')\"",
+            stage.display()
         ));
     }
     // A machine gets its own names, resolver and id when it starts.

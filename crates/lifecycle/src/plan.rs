@@ -433,6 +433,22 @@ impl PlanKind {
 }
 
 impl Step {
+    /// Whether all it does is to change a record.
+    pub const fn is_record(self) -> bool {
+        matches!(
+            self,
+            Self::CommitHot
+                | Self::NoteHot
+                | Self::NoteWarm
+                | Self::CommitCold
+                | Self::CommitOff
+                | Self::CommitDestroying
+                | Self::CommitSnapshot
+                | Self::Forget
+                | Self::ForgetSnapshot
+        )
+    }
+
     /// The word in the journal.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -11,8 +11,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::exec::plan::Defaults;
 use crate::exec::registry::Registry;
+use crate::freezer::Freezer;
 use crate::reaper::Reaper;
+use crate::service::supervisor::Supervisor;
 use crate::system::{System, SystemError};
+use crate::terminal::sessions::Sessions;
 
 /// An agent. Clones share it.
 #[derive(Debug, Clone)]
@@ -34,6 +37,10 @@ struct Inner {
     /// Held while timers are looked for. One look that hangs then costs one thread, and not one
     /// for each that asks.
     looking: Arc<tokio::sync::Mutex<()>>,
+    supervisor: Arc<Supervisor>,
+    /// Holds writes to the disk while it is copied.
+    freezer: Freezer,
+    sessions: Sessions,
     since: Instant,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -46,7 +53,9 @@ impl Agent {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: kernel_text("osrelease"),
             boot_id: kernel_text("random/boot_id"),
+            init: system.init().to_owned(),
         };
+        let supervisor = Supervisor::new(system.log_dir(), system.run_dir());
         Self {
             inner: Arc::new(Inner {
                 hello,
@@ -58,6 +67,9 @@ impl Agent {
                 generation: tokio::sync::Mutex::default(),
                 last_generation: Mutex::default(),
                 looking: Arc::default(),
+                supervisor: Arc::new(supervisor),
+                freezer: Freezer::default(),
+                sessions: Sessions::default(),
                 since: Instant::now(),
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),
@@ -71,6 +83,19 @@ impl Agent {
         self.inner.stop.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+    }
+
+    /// Ends the program that the machine keeps running, in good order. It is not started again.
+    pub async fn end_service(&self) {
+        self.inner.supervisor.end().await;
+    }
+
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.inner.sessions
+    }
+
+    pub(crate) fn supervisor(&self) -> &Supervisor {
+        &self.inner.supervisor
     }
 
     pub(crate) fn hello(&self) -> &AgentHello {
@@ -91,6 +116,10 @@ impl Agent {
 
     pub(crate) fn registry(&self) -> &Arc<Registry> {
         &self.inner.registry
+    }
+
+    pub(crate) fn freezer(&self) -> &Freezer {
+        &self.inner.freezer
     }
 
     pub(crate) fn stopping(&self) -> &CancellationToken {
@@ -119,6 +148,7 @@ impl Agent {
             user: identity.user.clone(),
             cwd: identity.cwd.clone(),
         };
+        let service = identity.service.clone();
         let system = Arc::clone(&self.inner.system);
         let taken =
             tokio::task::spawn_blocking(move || system.take_identity(&identity, next)).await;
@@ -129,6 +159,9 @@ impl Agent {
         *generation = next;
         *lock(&self.inner.last_generation) = next;
         *lock(&self.inner.defaults) = defaults;
+        if let Some(service) = service {
+            self.inner.supervisor.start(self, service);
+        }
         Ok(())
     }
 

@@ -1,6 +1,8 @@
 //! Effects that are only remembered, for an agent that runs inside another process.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bhatti_proto::message::{Identity, NextTimerReply};
 use tokio::sync::watch;
@@ -21,6 +23,10 @@ struct State {
     clock: Option<u64>,
     next_timer: NextTimerReply,
     refuse_identity: bool,
+    log_dir: Option<PathBuf>,
+    frozen: bool,
+    refuse_freeze: bool,
+    freezes: u32,
 }
 
 impl Default for FakeSystem {
@@ -53,9 +59,29 @@ impl FakeSystem {
         self.state().refuse_identity = refuse;
     }
 
+    /// From now on, refuses to be frozen or lets itself be.
+    pub fn refuse_freeze(&self, refuse: bool) {
+        self.state().refuse_freeze = refuse;
+    }
+
+    /// Whether its writes are held.
+    pub fn is_frozen(&self) -> bool {
+        self.state().frozen
+    }
+
+    /// How often it was frozen.
+    pub fn freezes(&self) -> u32 {
+        self.state().freezes
+    }
+
     /// From now on, gives this as what next wants to run.
     pub fn set_next_timer(&self, next: NextTimerReply) {
         self.state().next_timer = next;
+    }
+
+    /// Keeps what the program writes in this directory. To be said before there is an agent.
+    pub fn keep_log_in(&self, dir: &Path) {
+        self.state().log_dir = Some(dir.to_owned());
     }
 
     /// Waits until it was asked to power off.
@@ -95,7 +121,41 @@ impl System for FakeSystem {
         self.state().syncs += 1;
     }
 
+    fn freeze(&self) -> Result<(), SystemError> {
+        let mut state = self.state();
+        if state.frozen || state.refuse_freeze {
+            return Err(SystemError {
+                what: "freeze the root file system",
+                source: std::io::ErrorKind::ResourceBusy.into(),
+            });
+        }
+        state.frozen = true;
+        state.freezes += 1;
+        Ok(())
+    }
+
+    fn thaw(&self) -> Result<(), SystemError> {
+        self.state().frozen = false;
+        Ok(())
+    }
+
     fn power_off(&self) {
         self.power_off.send_replace(true);
+    }
+
+    fn init(&self) -> &'static str {
+        "lohar"
+    }
+
+    fn settle(&self, _limit: Duration) -> String {
+        String::new()
+    }
+
+    fn log_dir(&self) -> Option<PathBuf> {
+        self.state().log_dir.clone()
+    }
+
+    fn run_dir(&self) -> Option<PathBuf> {
+        None
     }
 }

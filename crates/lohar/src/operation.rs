@@ -8,6 +8,7 @@ use bhatti_proto::codec::{self, MAX_MESSAGE, MAX_REQUEST, MessageReader};
 use bhatti_proto::message::{
     Detach, Detached, Exec, Identity, RefusalKind, Reply, Request, reply, request,
 };
+use bhatti_proto::service::Settled;
 use futures::io::AsyncWriteExt as _;
 use tokio::net::unix::pipe;
 use tokio::time::{Instant, timeout};
@@ -22,6 +23,8 @@ use crate::exec::registry::MAX_ATTACHED;
 use crate::exec::{detached, plan, stdin};
 use crate::ports;
 use crate::probe::Probe;
+use crate::service::logs;
+use crate::terminal::sessions;
 
 /// How long a stream may be open without having said what it is for.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
@@ -29,6 +32,9 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 /// How long looking for timers may take, waiting for another that looks included. It bounds
 /// itself below this, except where a disk hangs.
 const TIMERS_LIMIT: Duration = Duration::from_secs(5);
+
+/// The longest that the system is waited for to come up, whatever the daemon asks.
+const MAX_SETTLE: Duration = Duration::from_mins(30);
 
 /// Serves a stream that the daemon has opened, in a task of its own.
 pub(crate) fn start(agent: &Agent, stream: Stream, probe: Probe) {
@@ -72,6 +78,26 @@ async fn serve(agent: Agent, stream: Stream, probe: Probe) {
             .await;
         }
         Some(request::Op::NextTimer(_)) => answer(stream, next_timer(&agent).await).await,
+        Some(request::Op::ServiceStatus(_)) => {
+            let status = agent.supervisor().status();
+            answer(stream, Reply::new(reply::Op::ServiceStatus(status))).await;
+        }
+        Some(request::Op::Logs(asked)) => {
+            let log = agent.supervisor().log().cloned();
+            logs::give(log, asked, stream, agent.stopping()).await;
+        }
+        Some(request::Op::Settle(asked)) => {
+            answer(stream, settle(&agent, asked.limit_ms).await).await;
+        }
+        Some(request::Op::Terminal(asked)) => {
+            sessions::attach(&agent, asked, stream, probe).await;
+        }
+        Some(request::Op::Freeze(op)) => {
+            let limit = Duration::from_millis(op.limit_ms);
+            answer(stream, agent.freezer().freeze(agent.system(), limit).await).await;
+        }
+        Some(request::Op::Thaw(_)) => answer(stream, agent.freezer().thaw().await).await,
+        Some(request::Op::Sessions(_)) => answer(stream, sessions::list(&agent)).await,
         Some(request::Op::Dial(to)) => dial::carry(to.port, stream, &rest).await,
         Some(request::Op::Ports(_)) => answer(stream, ports().await).await,
         None => {
@@ -107,6 +133,24 @@ async fn sync(agent: &Agent) -> Reply {
     match tokio::task::spawn_blocking(move || system.sync()).await {
         Ok(()) => Reply::done(),
         Err(error) => Reply::refused(RefusalKind::Failed, format!("failed to sync: {error}")),
+    }
+}
+
+async fn settle(agent: &Agent, limit_ms: u64) -> Reply {
+    let system = Arc::clone(agent.system());
+    let limit = Duration::from_millis(limit_ms).min(MAX_SETTLE);
+    let settling = tokio::task::spawn_blocking(move || system.settle(limit));
+    tokio::select! {
+        settled = settling => match settled {
+            Ok(state) => Reply::new(reply::Op::Settled(Settled { state })),
+            Err(error) => {
+                let text = format!("failed to wait for the system: {error}");
+                Reply::refused(RefusalKind::Failed, text)
+            }
+        },
+        () = agent.stopping().cancelled() => {
+            Reply::refused(RefusalKind::Failed, "the agent stops")
+        }
     }
 }
 

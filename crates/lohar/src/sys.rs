@@ -51,6 +51,12 @@ fn send(pid: i32, signal: i32) {
     }
 }
 
+/// Sends a signal to process 1.
+pub(crate) fn kill_init(signal: i32) {
+    // SAFETY: takes two numbers and touches no memory.
+    unsafe { libc::kill(1, signal) };
+}
+
 /// How many bytes a pipe holds.
 pub(crate) fn bytes_in(pipe: BorrowedFd<'_>) -> io::Result<usize> {
     let mut count: libc::c_int = 0;

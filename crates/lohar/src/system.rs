@@ -1,6 +1,9 @@
 //! The effects that an agent has on the system it is in, apart from running commands.
 
 use std::io;
+use std::path::PathBuf;
+
+use std::time::Duration;
 
 use bhatti_proto::message::{Identity, NextTimerReply};
 
@@ -34,6 +37,27 @@ pub trait System: Send + Sync + std::fmt::Debug {
     /// Writes all file systems to their disks. Blocking.
     fn sync(&self);
 
+    /// Writes the root file system out and holds all writes to it until [`System::thaw`].
+    ///
+    /// Blocking: what is dirty is written first.
+    fn freeze(&self) -> Result<(), SystemError>;
+
+    /// Lets writes to the root file system go on. Blocking, but writes little.
+    fn thaw(&self) -> Result<(), SystemError>;
+
     /// Begins the power-off and returns at once.
     fn power_off(&self);
+
+    /// What process 1 is: `lohar` or `systemd`.
+    fn init(&self) -> &'static str;
+
+    /// Waits until the system is up, at most as long as `limit`, and gives the init's word for
+    /// how it is; an empty one if the agent itself is the init. Blocking.
+    fn settle(&self, limit: Duration) -> String;
+
+    /// Where to keep what the program writes that the machine keeps running; nowhere if `None`.
+    fn log_dir(&self) -> Option<PathBuf>;
+
+    /// Where to keep what is of this boot only; nowhere if `None`.
+    fn run_dir(&self) -> Option<PathBuf>;
 }

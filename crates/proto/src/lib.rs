@@ -21,4 +21,6 @@ pub mod fuzz;
 pub mod hello;
 pub mod message;
 pub mod mux;
+pub mod service;
+pub mod terminal;
 pub mod version;

@@ -11,14 +11,21 @@
 //! | `stdin` | none; raw bytes from the daemon, whose end is the end of the input |
 //! | `status` | `status` |
 //! | `next_timer` | `next_timer` or `refused` |
+//! | `service_status` | `service_status` |
+//! | `logs` | `stdout`, any number of times, then `done`; or `refused` |
+//! | `settle` | `settled` |
+//! | `terminal` | `refused`, or `attached`, any number of `stdout`, `exited` or `taken_over` |
+//! | `sessions` | `sessions` |
 //! | `dial` | `refused`, or `done` and then the connection's raw bytes both ways |
 //! | `ports` | `ports` or `refused` |
-//! | `identity`, `sync`, `power_off`, `ping` | `done` or `refused` |
+//! | `identity`, `sync`, `power_off`, `ping`, `freeze`, `thaw` | `done` or `refused` |
 //!
 //! The daemon resetting the stream of a running exec means that nobody wants it any more, and
 //! the agent kills it. The loss of the whole link does not mean that.
 
 use bytes::Bytes;
+
+use crate::service::Service;
 
 /// What the agent says of itself in its ack.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -32,13 +39,19 @@ pub struct AgentHello {
     /// `/proc/sys/kernel/random/boot_id`.
     #[prost(string, tag = "3")]
     pub boot_id: String,
+    /// What process 1 is: `lohar` or `systemd`. Empty from agents that are older than the question.
+    #[prost(string, tag = "4")]
+    pub init: String,
 }
 
 /// The first message on a stream, from the daemon.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Request {
     /// What is asked for. Missing if the agent is older than the operation.
-    #[prost(oneof = "request::Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 25, 26")]
+    #[prost(
+        oneof = "request::Op",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 20, 21, 22, 23, 25, 26"
+    )]
     pub op: Option<request::Op>,
 }
 
@@ -74,6 +87,27 @@ pub mod request {
         /// Say when something in the guest next wants to run.
         #[prost(message, tag = "9")]
         NextTimer(super::NextTimer),
+        /// Say how the program is doing that the machine keeps running.
+        #[prost(message, tag = "10")]
+        ServiceStatus(crate::service::ServiceStatus),
+        /// Give what that program wrote.
+        #[prost(message, tag = "11")]
+        Logs(crate::service::Logs),
+        /// Wait until the system is up.
+        #[prost(message, tag = "12")]
+        Settle(crate::service::Settle),
+        /// Attach to a terminal.
+        #[prost(message, tag = "22")]
+        Terminal(crate::terminal::Terminal),
+        /// Say which terminals there are.
+        #[prost(message, tag = "23")]
+        Sessions(crate::terminal::Sessions),
+        /// Hold all writes to the root file system.
+        #[prost(message, tag = "20")]
+        Freeze(super::Freeze),
+        /// Let them go on.
+        #[prost(message, tag = "21")]
+        Thaw(super::Thaw),
         /// Connect to a service in the guest.
         #[prost(message, tag = "25")]
         Dial(super::Dial),
@@ -166,6 +200,9 @@ pub struct Identity {
     /// A new machine, not one that goes on.
     #[prost(bool, tag = "9")]
     pub fresh: bool,
+    /// A program to keep running.
+    #[prost(message, optional, tag = "10")]
+    pub service: Option<Service>,
 }
 
 /// Asks for a flush of the file systems.
@@ -197,6 +234,21 @@ pub struct Status {}
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct NextTimer {}
 
+/// Writes the root file system out and holds all writes to it, so that its disk can be copied as if
+/// it had been unmounted. What writes waits; nothing else is held up.
+///
+/// Refused if it is frozen already, or its kind can't be.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Freeze {
+    /// When it thaws by itself, in milliseconds: nobody may ever come to thaw it.
+    #[prost(uint64, tag = "1")]
+    pub limit_ms: u64,
+}
+
+/// Lets writes go on. Done if they were held until now, so that what was copied since the
+/// [`Freeze`] is whole; refused if they were not.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Thaw {}
 /// Connects to a TCP port of the guest's loopback. After [`Done`] the stream carries the
 /// connection's bytes both ways, each way with an end of its own.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
@@ -233,7 +285,10 @@ pub mod control {
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Reply {
     /// What it says. Missing if the daemon is older than the agent.
-    #[prost(oneof = "reply::Op", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 26")]
+    #[prost(
+        oneof = "reply::Op",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 22, 23, 24, 26"
+    )]
     pub op: Option<reply::Op>,
 }
 
@@ -271,6 +326,21 @@ pub mod reply {
         /// When something next wants to run.
         #[prost(message, tag = "9")]
         NextTimer(super::NextTimerReply),
+        /// How the program is doing that the machine keeps running.
+        #[prost(message, tag = "10")]
+        ServiceStatus(crate::service::ServiceStatusReply),
+        /// The system is up, or the time to wait for it is.
+        #[prost(message, tag = "12")]
+        Settled(crate::service::Settled),
+        /// Whoever asked is attached to a terminal.
+        #[prost(message, tag = "22")]
+        Attached(crate::terminal::Attached),
+        /// The terminals there are.
+        #[prost(message, tag = "23")]
+        Sessions(crate::terminal::SessionList),
+        /// Somebody else has attached to the terminal.
+        #[prost(message, tag = "24")]
+        TakenOver(crate::terminal::TakenOver),
         /// What listens.
         #[prost(message, tag = "26")]
         Ports(super::PortsReply),

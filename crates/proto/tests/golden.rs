@@ -7,9 +7,16 @@ use std::fmt::Write as _;
 
 use bhatti_proto::hello::{Greeting, Kind, Nonce};
 use bhatti_proto::message::{
-    AgentHello, Clock, Control, Detach, Detached, Dial, Exec, Exited, Identity, ListeningPort,
-    NextTimer, NextTimerReply, Ping, Ports, PortsReply, PowerOff, RefusalKind, Reply, Request,
-    Started, Status, StatusReply, Stdin, Sync, Variable, control, reply, request,
+    AgentHello, Clock, Control, Detach, Detached, Dial, Exec, Exited, Freeze, Identity,
+    ListeningPort, NextTimer, NextTimerReply, Ping, Ports, PortsReply, PowerOff, RefusalKind,
+    Reply, Request, Started, Status, StatusReply, Stdin, Sync, Thaw, Variable, control, reply,
+    request,
+};
+use bhatti_proto::service::{
+    Logs, Restart, Service, ServicePhase, ServiceStatus, ServiceStatusReply, Settle, Settled,
+};
+use bhatti_proto::terminal::{
+    Attached, Session, SessionList, Sessions, Size, TakenOver, Terminal, TerminalInput,
 };
 use bhatti_proto::version::PROTOCOL;
 use bytes::Bytes;
@@ -72,7 +79,116 @@ fn identity() -> Identity {
         cwd: Some("/srv".into()),
         grow_root: true,
         fresh: true,
+        service: None,
     }
+}
+
+fn service() -> Service {
+    Service {
+        argv: vec!["web".into(), "-p".into(), "80".into()],
+        restart: Restart::Always.into(),
+        stop_signal: 3,
+    }
+}
+
+fn terminal() -> Terminal {
+    Terminal {
+        exec: Some(Exec {
+            argv: vec!["bash".into()],
+            ..Exec::default()
+        }),
+        session: Some("0123456789abcdef".into()),
+        new: true,
+        size: Some(Size { rows: 24, cols: 80 }),
+        term: "xterm".into(),
+        ephemeral: true,
+    }
+}
+
+fn session() -> Session {
+    Session {
+        id: "0123456789abcdef".into(),
+        argv: vec!["bash".into()],
+        pid: 42,
+        attached: true,
+        created_unix_ms: 1_700_000_000_000,
+        exit: Some(Exited {
+            code: Some(1),
+            ..Exited::default()
+        }),
+    }
+}
+
+/// What came after the first version of the file.
+fn later() -> Vec<(&'static str, String)> {
+    let with_service = Identity {
+        service: Some(service()),
+        ..identity()
+    };
+    let status = ServiceStatusReply {
+        phase: ServicePhase::Waiting.into(),
+        pid: Some(42),
+        since_unix_ms: Some(1_700_000_000_000),
+        restarts: 3,
+        last_exit: Some(Exited {
+            code: Some(1),
+            ..Exited::default()
+        }),
+        error: "web: command not found".into(),
+    };
+    let logs = Logs {
+        tail: Some(10),
+        follow: true,
+    };
+    let settled = Settled {
+        state: "running".into(),
+    };
+    let attached = Attached {
+        session: "0123456789abcdef".into(),
+        pid: 42,
+        resumed: true,
+    };
+    let keys = TerminalInput::data(Bytes::from_static(b"ls\r"));
+    let size = TerminalInput::size(Size { rows: 24, cols: 80 });
+    let list = SessionList {
+        sessions: vec![session()],
+    };
+    vec![
+        (
+            "request.identity.service",
+            request(request::Op::Identity(with_service)),
+        ),
+        (
+            "request.service_status",
+            request(request::Op::ServiceStatus(ServiceStatus {})),
+        ),
+        ("request.logs", request(request::Op::Logs(logs))),
+        (
+            "request.settle",
+            request(request::Op::Settle(Settle { limit_ms: 1000 })),
+        ),
+        (
+            "reply.service_status",
+            reply(reply::Op::ServiceStatus(status)),
+        ),
+        ("reply.settled", reply(reply::Op::Settled(settled))),
+        (
+            "request.terminal",
+            request(request::Op::Terminal(terminal())),
+        ),
+        (
+            "request.sessions",
+            request(request::Op::Sessions(Sessions {})),
+        ),
+        ("input.data", hex(&keys.encode_length_delimited_to_vec())),
+        ("input.size", hex(&size.encode_length_delimited_to_vec())),
+        ("reply.attached", reply(reply::Op::Attached(attached))),
+        ("reply.sessions", reply(reply::Op::Sessions(list))),
+        (
+            "reply.taken_over",
+            reply(reply::Op::TakenOver(TakenOver {})),
+        ),
+    ]
 }
 
 fn current() -> String {
@@ -80,6 +196,7 @@ fn current() -> String {
         version: "0.1.0".into(),
         kernel: "6.1.0-53-cloud-amd64".into(),
         boot_id: "d8f0…".into(),
+        init: String::new(),
     };
     let detach = Exec {
         argv: vec!["sleep".into()],
@@ -132,6 +249,11 @@ fn current() -> String {
             "request.next_timer",
             request(request::Op::NextTimer(NextTimer {})),
         ),
+        (
+            "request.freeze",
+            request(request::Op::Freeze(Freeze { limit_ms: 60_000 })),
+        ),
+        ("request.thaw", request(request::Op::Thaw(Thaw {}))),
         (
             "request.dial",
             request(request::Op::Dial(Dial { port: 8080 })),
@@ -216,7 +338,7 @@ fn current() -> String {
         "# The bytes of protocol 1 between bhatti and lohar, in hexadecimal.\n\
          # Written by crates/proto/tests/golden.rs, which says when this may change.\n",
     );
-    for (name, bytes) in lines {
+    for (name, bytes) in lines.into_iter().chain(later()) {
         writeln!(text, "{name} {bytes}").expect("a String takes any text");
     }
     text
@@ -251,6 +373,10 @@ fn old_bytes_still_decode() {
             Some("control") => {
                 let control = Control::decode_length_delimited(&bytes[..]).expect(name);
                 assert!(control.op.is_some(), "{name}");
+            }
+            Some("input") => {
+                let input = TerminalInput::decode_length_delimited(&bytes[..]).expect(name);
+                assert!(input.op.is_some(), "{name}");
             }
             _ => {
                 let mut scanner = bhatti_proto::hello::Scanner::default();

@@ -11,7 +11,7 @@ use bhatti_api::template::WarmImage;
 use bhatti_api::user::CreateUser;
 use bhatti_engine::request::{
     Copies, EditSandbox as NewSettings, IdleEdit, NewCopies, NewExec, NewSandbox, NewUser, Size,
-    TimeEdit,
+    TimeEdit, UserEdit,
 };
 use bhatti_types::env::Env;
 use bhatti_types::idle::IdleSettings;
@@ -19,6 +19,8 @@ use bhatti_types::invalid::Invalid;
 use bhatti_types::labels::Labels;
 use bhatti_types::name::{SandboxName, SnapshotName};
 use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
+
+use crate::run;
 
 /// Longest single argument, in bytes, its end included: Linux's `MAX_ARG_STRLEN`.
 const MAX_ARG: usize = 128 * 1024;
@@ -97,6 +99,8 @@ pub(crate) fn new_sandbox(body: CreateSandbox) -> Result<NewSandbox, Invalid> {
             wake_timers: body.wake_timers,
         }
         .onto(IdleSettings::default()),
+        init: run::init(body.init.as_deref())?,
+        run: body.run.map(run::new).transpose()?,
         wait: wait(body.wait_sec)?,
     })
 }
@@ -138,13 +142,17 @@ pub(crate) fn edit_sandbox(body: EditSandbox) -> Result<NewSettings, Invalid> {
     })
 }
 
-pub(crate) fn edit_user(body: &EditUser) -> Result<IdleEdit, Invalid> {
-    Ok(IdleEdit {
+pub(crate) fn edit_user(body: &EditUser) -> Result<UserEdit, Invalid> {
+    let idle = IdleEdit {
         pause_after: idle_time(body.idle_pause.as_deref())?,
         cold_after: idle_time(body.idle_cold.as_deref())?,
         keep_hot: body.keep_hot,
         busy_cpu: body.busy_cpu.map(busy_cpu).transpose()?,
         wake_timers: body.wake_timers,
+    };
+    Ok(UserEdit {
+        idle,
+        max_images: body.max_images,
     })
 }
 
@@ -240,6 +248,7 @@ pub(crate) fn new_user(body: &CreateUser) -> Result<NewUser, Invalid> {
         max_cpus_per_sandbox: body.max_cpus_per_sandbox,
         max_memory_mb_per_sandbox: body.max_memory_mb_per_sandbox,
         max_snapshots: body.max_snapshots,
+        max_images: body.max_images,
     })
 }
 

@@ -3,7 +3,7 @@
 use axum::extract::{FromRequestParts, Path};
 use bhatti_engine::error::{Error as EngineError, Kind};
 use bhatti_engine::request::Caller;
-use bhatti_types::id::TemplateId;
+use bhatti_types::id::{TaskId, TemplateId};
 use bhatti_types::name::{ImageName, SnapshotName, UserName};
 use http::request::Parts;
 
@@ -66,6 +66,10 @@ impl PathName for ImageName {
 
 impl PathName for UserName {
     const KIND: Kind = Kind::User;
+}
+
+impl PathName for TaskId {
+    const KIND: Kind = Kind::Task;
 }
 
 impl PathName for TemplateId {

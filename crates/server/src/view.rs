@@ -3,22 +3,23 @@
 use std::time::Duration;
 
 use bhatti_api::idle::{Awake, Idle, Lease, SleptAll};
-use bhatti_api::image::Image;
 use bhatti_api::sandbox::{Sandbox, SandboxLine};
 use bhatti_api::snapshot::Snapshot;
 use bhatti_api::template::Template;
 use bhatti_api::tree::TreeNode;
 use bhatti_api::user::User;
 use bhatti_engine::view::{
-    Descendant, IdleView, ImageView, Member, Next, SandboxLineView, SandboxView, SleepAllView,
-    SnapshotView, TemplateView, TreeView, Usage, UserView,
+    Descendant, IdleView, Member, Next, SandboxLineView, SandboxView, SleepAllView, SnapshotView,
+    TemplateView, TreeView, Usage, UserView,
 };
 use bhatti_types::idle::IdleTime;
 use bhatti_types::parent::Parent;
 use jiff::Timestamp;
 
+use crate::run;
+
 /// RFC 3339 with exactly three digits of a second, as in the store.
-fn time(time: Timestamp) -> String {
+pub(crate) fn time(time: Timestamp) -> String {
     format!("{time:.3}")
 }
 
@@ -55,6 +56,8 @@ pub(crate) fn sandbox(view: SandboxView) -> Sandbox {
             Some(Parent::Sandbox(id)) => Some(id.into()),
             Some(Parent::Snapshot(_)) | None => None,
         },
+        init: (!view.init.is_default()).then(|| view.init.to_string()),
+        run: view.run.map(run::shown),
         keep_hot: view.idle.keep_hot.unwrap_or_default(),
         idle: None,
         created_by: view.user.into(),
@@ -170,18 +173,6 @@ pub(crate) fn tree_node(line: TreeView) -> TreeNode {
     }
 }
 
-pub(crate) fn image(view: ImageView) -> Image {
-    Image {
-        id: view.id.into(),
-        // All images are the host's so far.
-        user_id: String::new(),
-        name: view.name.into(),
-        source: view.source,
-        size_mb: view.size_mb,
-        created_at: time(view.created_at),
-    }
-}
-
 pub(crate) fn template(view: TemplateView) -> Template {
     Template {
         id: view.id.into(),
@@ -209,6 +200,7 @@ pub(crate) fn user(view: UserView) -> User {
         max_cpus_per_sandbox: view.max_cpus_per_sandbox,
         max_memory_mb_per_sandbox: view.max_memory_mb_per_sandbox,
         max_snapshots: view.max_snapshots,
+        max_images: view.max_images,
         created_at: time(view.created_at),
     }
 }

@@ -5,6 +5,7 @@
 //! table. Several changes become one with [`store::Store::write`].
 
 pub mod error;
+pub mod image_share;
 pub mod journal;
 pub mod sandbox;
 pub mod snapshot;

@@ -6,6 +6,7 @@ use bhatti_types::idle::IdleSettings;
 use bhatti_types::labels::Labels;
 use bhatti_types::name::{ImageName, SandboxName, SnapshotName};
 use bhatti_types::parent::Parent;
+use bhatti_types::run::{Init, RunSpec};
 use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
 use bhatti_types::state::{Status, Thermal};
 use jiff::Timestamp;
@@ -23,6 +24,8 @@ const STATUSES: [Status; 5] = [
     Status::Destroying,
 ];
 const THERMALS: [Thermal; 4] = [Thermal::Hot, Thermal::Warm, Thermal::Cold, Thermal::Off];
+
+pub(crate) const INITS: [Init; 2] = [Init::Lohar, Init::Systemd];
 
 /// One sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +80,10 @@ pub struct SandboxRow {
     pub wake_at: Option<Timestamp>,
     /// What it descends from.
     pub parent: Option<Parent>,
+    /// What its process 1 is.
+    pub init: Init,
+    /// The program that it keeps running.
+    pub run: Option<RunSpec>,
 }
 
 impl SandboxRow {
@@ -107,6 +114,8 @@ impl SandboxRow {
             used_at: parsed_option(row, "used_at")?,
             wake_at: parsed_option(row, "wake_at")?,
             parent: json_option(row, "parent")?,
+            init: word(row, "init", &INITS, Init::as_str)?,
+            run: json_option(row, "run")?,
         })
     }
 }
@@ -128,10 +137,10 @@ impl Txn<'_> {
         self.sandbox_execute(
             "INSERT INTO sandboxes (id, user_id, name, status, thermal, reason, image, cpus, \
              memory_mb, disk_mb, env, labels, run_as, workdir, kit, engine, accelerator, resumed_from, \
-             machine, created_at, stopped_at, idle, used_at, wake_at, parent) VALUES (:id, :user_id, :name, :status, :thermal, \
+             machine, created_at, stopped_at, idle, used_at, wake_at, parent, init, run) VALUES (:id, :user_id, :name, :status, :thermal, \
              :reason, :image, :cpus, :memory_mb, :disk_mb, :env, :labels, :run_as, :workdir, :kit, :engine, \
              :accelerator, :resumed_from, :machine, :created_at, :stopped_at, :idle, :used_at, \
-             :wake_at, :parent)",
+             :wake_at, :parent, :init, :run)",
             sandbox,
         )
         .map_err(StoreError::sql("add a sandbox"))?;
@@ -152,7 +161,7 @@ impl Txn<'_> {
                  run_as = :run_as, workdir = :workdir, kit = :kit, engine = :engine, accelerator = :accelerator, \
                  resumed_from = :resumed_from, machine = :machine, created_at = :created_at, \
                  stopped_at = :stopped_at, idle = :idle, used_at = :used_at, wake_at = :wake_at, \
-                 parent = :parent WHERE id = :id",
+                 parent = :parent, init = :init, run = :run WHERE id = :id",
                 sandbox,
             )
             .map_err(StoreError::sql("change a sandbox"))?;
@@ -205,6 +214,8 @@ impl Txn<'_> {
             ":used_at": sandbox.used_at.map(time_text),
             ":wake_at": sandbox.wake_at.map(time_text),
             ":parent": sandbox.parent.as_ref().map(json_text),
+            ":init": sandbox.init.as_str(),
+            ":run": sandbox.run.as_ref().map(json_text),
         })
     }
 

@@ -4,12 +4,16 @@ use bhatti_types::env::Env;
 use bhatti_types::id::{SandboxId, SnapshotId, UserId};
 use bhatti_types::labels::Labels;
 use bhatti_types::name::{ImageName, SandboxName, SnapshotName};
+use bhatti_types::run::{Init, RunSpec};
 use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, Row, named_params};
 
-use crate::column::{count, count_value, json, json_text, parsed, size, time_text, word};
+use crate::column::{
+    count, count_value, json, json_option, json_text, parsed, size, time_text, word,
+};
 use crate::error::{Entity, StoreError};
+use crate::sandbox::INITS;
 use crate::store::{Store, Txn};
 
 /// How far a checkpoint has come.
@@ -79,6 +83,10 @@ pub struct SnapshotRow {
     /// Whether bhatti took it by itself, before a rollback. Such ones do not count against the
     /// limit.
     pub automatic: bool,
+    /// What process 1 of the machine is.
+    pub init: Init,
+    /// The program that the machine keeps running.
+    pub run: Option<RunSpec>,
 }
 
 impl SnapshotRow {
@@ -105,6 +113,8 @@ impl SnapshotRow {
             disk_bytes: count(row, "disk_bytes")?,
             created_at: parsed(row, "created_at")?,
             automatic: row.get("automatic")?,
+            init: word(row, "init", &INITS, Init::as_str)?,
+            run: json_option(row, "run")?,
         })
     }
 }
@@ -125,9 +135,9 @@ impl Txn<'_> {
         self.snapshot_execute(
             "INSERT INTO snapshots (id, user_id, name, source_sandbox, source_id, status, cpus, \
              memory_mb, disk_mb, image, env, labels, run_as, workdir, kit, engine, accelerator, stall_ms, \
-             disk_bytes, created_at, automatic) VALUES (:id, :user_id, :name, :source_sandbox, :source_id, \
+             disk_bytes, created_at, automatic, init, run) VALUES (:id, :user_id, :name, :source_sandbox, :source_id, \
              :status, :cpus, :memory_mb, :disk_mb, :image, :env, :labels, :run_as, :workdir, :kit, :engine, \
-             :accelerator, :stall_ms, :disk_bytes, :created_at, :automatic)",
+             :accelerator, :stall_ms, :disk_bytes, :created_at, :automatic, :init, :run)",
             snapshot,
         )
         .map_err(StoreError::sql("add a snapshot"))?;
@@ -147,7 +157,7 @@ impl Txn<'_> {
                  cpus = :cpus, memory_mb = :memory_mb, disk_mb = :disk_mb, image = :image, \
                  env = :env, labels = :labels, run_as = :run_as, workdir = :workdir, kit = :kit, engine = :engine, \
                  accelerator = :accelerator, stall_ms = :stall_ms, disk_bytes = :disk_bytes, \
-                 created_at = :created_at, automatic = :automatic WHERE id = :id",
+                 created_at = :created_at, automatic = :automatic, init = :init, run = :run WHERE id = :id",
                 snapshot,
             )
             .map_err(StoreError::sql("change a snapshot"))?;
@@ -193,6 +203,8 @@ impl Txn<'_> {
             ":disk_bytes": count_value(snapshot.disk_bytes),
             ":created_at": time_text(snapshot.created_at),
             ":automatic": snapshot.automatic,
+            ":init": snapshot.init.as_str(),
+            ":run": snapshot.run.as_ref().map(json_text),
         })
     }
 

@@ -17,7 +17,37 @@ const BUSY_LIMIT: Duration = Duration::from_secs(5);
 /// The open database. Cheap to clone; clones share one connection.
 #[derive(Clone)]
 pub struct Store {
-    connection: Arc<Mutex<Connection>>,
+    connection: Arc<Mutex<Leveled>>,
+}
+
+/// The connection, and how durable its next commit is.
+struct Leveled {
+    raw: Connection,
+    level: Level,
+}
+
+/// Whether a commit waits for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Durable,
+    Relaxed,
+}
+
+impl Leveled {
+    fn set(&mut self, level: Level) -> Result<(), StoreError> {
+        if self.level == level {
+            return Ok(());
+        }
+        let word = match level {
+            Level::Durable => "FULL",
+            Level::Relaxed => "NORMAL",
+        };
+        self.raw
+            .pragma_update(None, "synchronous", word)
+            .map_err(StoreError::sql("set how durable a write is"))?;
+        self.level = level;
+        Ok(())
+    }
 }
 
 /// A transaction: everything done through it takes effect together or not at all.
@@ -64,7 +94,10 @@ impl Store {
             .map_err(StoreError::sql("configure the database"))?;
         migrate(&mut connection)?;
         Ok(Self {
-            connection: Arc::new(Mutex::new(connection)),
+            connection: Arc::new(Mutex::new(Leveled {
+                raw: connection,
+                level: Level::Durable,
+            })),
         })
     }
 
@@ -79,20 +112,13 @@ impl Store {
 
     /// [`Store::write`] without waiting for the disk: what was written outlives this process, and
     /// a crash of the host only once a later [`Store::write`] was committed.
-    pub(crate) fn write_relaxed<T>(
+    pub fn write_relaxed<T>(
         &self,
         body: impl FnOnce(&Txn<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut connection = self.lock();
-        let set = |connection: &Connection, level: &str| {
-            connection
-                .pragma_update(None, "synchronous", level)
-                .map_err(StoreError::sql("set how durable a write is"))
-        };
-        set(&connection, "NORMAL")?;
-        let result = Self::run(&mut connection, TransactionBehavior::Immediate, body);
-        set(&connection, "FULL")?;
-        result
+        connection.set(Level::Relaxed)?;
+        Self::run(&mut connection.raw, TransactionBehavior::Immediate, body)
     }
 
     /// Runs `body` over one consistent view of the database.
@@ -108,7 +134,12 @@ impl Store {
         behavior: TransactionBehavior,
         body: impl FnOnce(&Txn<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        Self::run(&mut self.lock(), behavior, body)
+        let mut connection = self.lock();
+        // A transaction that only reads writes nothing, however durably.
+        if matches!(behavior, TransactionBehavior::Immediate) {
+            connection.set(Level::Durable)?;
+        }
+        Self::run(&mut connection.raw, behavior, body)
     }
 
     fn run<T>(
@@ -125,7 +156,7 @@ impl Store {
         Ok(value)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
+    fn lock(&self) -> MutexGuard<'_, Leveled> {
         // A panic inside a transaction rolls it back, so the connection is still good.
         self.connection
             .lock()

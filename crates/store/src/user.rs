@@ -23,6 +23,8 @@ pub const DEFAULT_MAX_CPUS: u32 = 4;
 pub const DEFAULT_MAX_MEMORY_MB: u32 = 4096;
 /// Most checkpoints of a user that was given no other limit.
 pub const DEFAULT_MAX_SNAPSHOTS: u32 = 5;
+/// Most images of its own of a user that was given no other limit.
+pub const DEFAULT_MAX_IMAGES: u32 = 10;
 
 /// One user.
 #[derive(Clone, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub struct UserRow {
     pub max_memory_mb_per_sandbox: u32,
     /// Most checkpoints at once.
     pub max_snapshots: u32,
+    /// Most images of its own at once.
+    pub max_images: u32,
     /// When it was made; kept to the millisecond.
     pub created_at: Timestamp,
     /// What is set for its sandboxes about idling.
@@ -62,6 +66,7 @@ impl UserRow {
             max_cpus_per_sandbox: row.get("max_cpus_per_sandbox")?,
             max_memory_mb_per_sandbox: row.get("max_memory_mb_per_sandbox")?,
             max_snapshots: row.get("max_snapshots")?,
+            max_images: row.get("max_images")?,
             created_at: parsed(row, "created_at")?,
             idle: json(row, "idle")?,
         })
@@ -96,9 +101,9 @@ impl Txn<'_> {
         self.raw
             .prepare_cached(
                 "INSERT INTO users (id, name, token_hash, max_sandboxes, max_cpus_per_sandbox, \
-                 max_memory_mb_per_sandbox, max_snapshots, created_at, idle) VALUES (:id, :name, \
-                 :token_hash, :max_sandboxes, :max_cpus, :max_memory_mb, :max_snapshots, \
-                 :created_at, :idle)",
+                 max_memory_mb_per_sandbox, max_snapshots, max_images, created_at, idle) VALUES \
+                 (:id, :name, :token_hash, :max_sandboxes, :max_cpus, :max_memory_mb, \
+                 :max_snapshots, :max_images, :created_at, :idle)",
             )
             .and_then(|mut statement| {
                 statement.execute(named_params! {
@@ -109,6 +114,7 @@ impl Txn<'_> {
                     ":max_cpus": user.max_cpus_per_sandbox,
                     ":max_memory_mb": user.max_memory_mb_per_sandbox,
                     ":max_snapshots": user.max_snapshots,
+                    ":max_images": user.max_images,
                     ":created_at": time_text(user.created_at),
                     ":idle": json_text(&user.idle),
                 })
@@ -126,6 +132,25 @@ impl Txn<'_> {
                 (id.as_str(), json_text(idle)),
             )
             .map_err(StoreError::sql("change a user's idle settings"))?;
+        if changed == 0 {
+            return Err(StoreError::NotFound {
+                entity: Entity::User,
+                name: id.to_string(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Sets how many images of its own a user may have; [`StoreError::NotFound`] if there is no
+    /// such user.
+    pub fn user_set_max_images(&self, id: &UserId, limit: u32) -> Result<(), StoreError> {
+        let changed = self
+            .raw
+            .execute(
+                "UPDATE users SET max_images = ?2 WHERE id = ?1",
+                (id.as_str(), limit),
+            )
+            .map_err(StoreError::sql("change a user's limit"))?;
         if changed == 0 {
             return Err(StoreError::NotFound {
                 entity: Entity::User,
@@ -182,6 +207,12 @@ impl Txn<'_> {
             });
         }
         self.raw
+            .execute(
+                "DELETE FROM image_shares WHERE owner_id = ?1 OR user_id = ?1",
+                [id.as_str()],
+            )
+            .map_err(StoreError::sql("stop sharing a user's images"))?;
+        self.raw
             .execute("DELETE FROM users WHERE id = ?1", [id.as_str()])
             .map_err(StoreError::sql("delete a user"))?;
         Ok(())
@@ -216,6 +247,11 @@ impl Store {
     /// [`Txn::user_set_idle`] on its own.
     pub fn user_set_idle(&self, id: &UserId, idle: &IdleSettings) -> Result<(), StoreError> {
         self.write(|txn| txn.user_set_idle(id, idle))
+    }
+
+    /// [`Txn::user_set_max_images`] on its own.
+    pub fn user_set_max_images(&self, id: &UserId, limit: u32) -> Result<(), StoreError> {
+        self.write(|txn| txn.user_set_max_images(id, limit))
     }
 
     /// [`Txn::user_insert`] on its own.

@@ -97,6 +97,7 @@ fn alice() -> UserRow {
         max_cpus_per_sandbox: user::DEFAULT_MAX_CPUS,
         max_memory_mb_per_sandbox: user::DEFAULT_MAX_MEMORY_MB,
         max_snapshots: user::DEFAULT_MAX_SNAPSHOTS,
+        max_images: user::DEFAULT_MAX_IMAGES,
         created_at: time(),
         idle: IdleSettings {
             cold_after: Some(IdleTime::Never),

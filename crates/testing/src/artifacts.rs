@@ -45,21 +45,35 @@ pub fn install(data_dir: &Path) {
 /// # Panics
 /// If it is not in the cache.
 pub fn install_base_image(data_dir: &Path) {
-    let images = cache().join("images");
-    let newest = fs_err::read_dir(&images)
-        .expect("the base image is cached: run `cargo xtask base-image`")
+    install_image(data_dir, "base");
+}
+
+/// Puts the cached image of a recipe into a data directory: of several, the one that was built
+/// last.
+///
+/// # Panics
+/// If it is not in the cache.
+pub fn install_image(data_dir: &Path, recipe: &str) {
+    let is_of_recipe = |name: &str| {
+        name.strip_prefix(recipe)
+            .and_then(|rest| rest.strip_prefix('-'))
+            .is_some_and(|digest| !digest.contains('-'))
+    };
+    let newest = fs_err::read_dir(cache().join("images"))
+        .into_iter()
+        .flatten()
         .map(|entry| entry.expect("the cache is readable").path())
         .filter(|path| {
             path.file_name()
                 .and_then(OsStr::to_str)
-                .is_some_and(|name| name.starts_with("base-"))
+                .is_some_and(is_of_recipe)
         })
-        .max_by_key(|path| path.metadata().and_then(|found| found.modified()).ok())
-        .expect("the base image is cached: run `cargo xtask base-image`");
+        .max_by_key(|path| path.metadata().and_then(|found| found.modified()).ok());
+    let Some(newest) = newest else {
+        panic!("the image `{recipe}` is not cached: run `cargo xtask image {recipe}`");
+    };
     let catalog = Catalog::open(data_dir.join("images")).expect("the catalog opens");
-    catalog
-        .install(&newest)
-        .expect("the base image is installed");
+    catalog.install(&newest).expect("the image is installed");
 }
 
 /// Puts only the cached kit into a data directory.

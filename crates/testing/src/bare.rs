@@ -7,7 +7,7 @@ use std::time::Duration;
 use bhatti_guest::exec::{Command, ExecEvent, ExitStatus};
 use bhatti_guest::link::{Greeting, Link};
 use bhatti_host::files;
-use bhatti_image::catalog::Catalog;
+use bhatti_image::catalog::{Catalog, Owner};
 use bhatti_image::kit::KitStore;
 use bhatti_types::env::Env;
 use bhatti_types::id::{DataDirId, SandboxId};
@@ -132,7 +132,7 @@ fn spec(dir: &Path, wanted: Wanted) -> MachineSpec {
     let kit = kits.current().expect("there is a kit");
     let images = Catalog::open(dir.join("images")).expect("the images open");
     let base = images
-        .get(&"base".parse().expect("a name"))
+        .get(&Owner::Host, &"base".parse().expect("a name"))
         .expect("the images are read")
         .expect("there is a base image");
     let machine = dir.join("machine");

@@ -62,6 +62,16 @@ impl Daemon {
         daemon
     }
 
+    /// A daemon with the guest kit and the image of one recipe, and no templates: each machine
+    /// boots.
+    pub async fn start_with_image(recipe: &str) -> Self {
+        let mut daemon = Self::prepare();
+        artifacts::install_kit(&daemon.data_dir());
+        artifacts::install_image(&daemon.data_dir(), recipe);
+        daemon.serve(&["--max-templates", "0"]).await;
+        daemon
+    }
+
     /// A data directory with nothing in it and no daemon yet.
     ///
     /// # Panics

@@ -16,6 +16,7 @@ pub mod fake_vmm;
 pub mod guest;
 pub mod http;
 pub mod registry;
+pub mod small_image;
 pub mod stream;
 pub mod templates;
 pub mod wait;

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use bhatti_api::template::WarmImage;
 use bhatti_engine::templates::shape::{FORMAT, Shape};
 use bhatti_host::files;
-use bhatti_image::catalog::Catalog;
+use bhatti_image::catalog::{Catalog, Owner};
 use bhatti_image::kit::KitStore;
 use bhatti_types::size::{MemoryMb, Vcpus};
 use bhatti_vmm::machine::{Accelerator, Vmm as _};
@@ -55,7 +55,9 @@ async fn shape(data_dir: &Path, memory_mb: u64) -> Shape {
     let kits = KitStore::open(data_dir.join("kits")).expect("the kit store opens");
     let catalog = Catalog::open(data_dir.join("images")).expect("the catalog opens");
     let base = "base".parse().expect("a name");
-    let image = catalog.get(&base).expect("the catalog can be read");
+    let image = catalog
+        .get(&Owner::Host, &base)
+        .expect("the catalog can be read");
     let image = image.expect("the base image is installed");
     let qemu = Qemu::new("qemu-system-x86_64".into());
     Shape {
@@ -69,6 +71,7 @@ async fn shape(data_dir: &Path, memory_mb: u64) -> Shape {
         engine: qemu.name().to_owned(),
         engine_version: qemu.version().await.expect("QEMU is installed"),
         accelerator: Accelerator::Tcg,
+        init: bhatti_types::run::Init::default(),
     }
 }
 

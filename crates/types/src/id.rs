@@ -103,6 +103,10 @@ id_type!(
     DataDirId, "dat_", "data directory id", 16
 );
 id_type!(
+    /// Names one piece of work that the daemon does longer than a request lasts.
+    TaskId, "tsk_", "task id", 16
+);
+id_type!(
     /// Names one API request in replies and in the log.
     RequestId, "req_", "request id", 16
 );

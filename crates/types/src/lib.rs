@@ -6,10 +6,12 @@
 pub mod env;
 pub mod id;
 pub mod idle;
+pub mod image_name;
 pub mod invalid;
 pub mod labels;
 pub mod name;
 pub mod parent;
+pub mod run;
 pub mod secret;
 pub mod size;
 pub mod state;

@@ -5,13 +5,14 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::image_name::ImageName;
 use crate::invalid::Invalid;
 
 /// Longest name, in bytes: a DNS label, so that every name can be a host name.
 pub const MAX_NAME: usize = 63;
 
 /// Checks `[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}`, the original's rule for every kind of name.
-fn check(what: &'static str, text: &str) -> Result<(), Invalid> {
+pub(crate) fn check(what: &'static str, text: &str) -> Result<(), Invalid> {
     let refuse = |reason: &str| Err(Invalid::new(what, text, reason));
     if text.is_empty() {
         return refuse("must not be empty");
@@ -81,10 +82,6 @@ name_type!(
 name_type!(
     /// The name of a checkpoint, unique among one user's checkpoints.
     SnapshotName, "snapshot name"
-);
-name_type!(
-    /// The name of an image.
-    ImageName, "image name"
 );
 name_type!(
     /// The name of a user, unique on a host.

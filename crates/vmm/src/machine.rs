@@ -122,6 +122,17 @@ pub enum RunState {
     Over,
 }
 
+/// Why vCPUs stand still although nobody has paused them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Halt {
+    /// The host has no room for what the guest writes to its disk; letting it run tries again.
+    DiskFull,
+    /// The host failed to write the guest's disk; letting it run tries again.
+    DiskFailed,
+    /// The VMM has not said.
+    Unknown,
+}
+
 /// A VMM process found on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -194,6 +205,10 @@ pub trait Machine: Send + Sync {
 
     /// What the guest wrote to its console lately, for diagnosis; empty if it can't be had.
     async fn console(&self) -> String;
+
+    /// Waits until vCPUs stand still although nobody has paused them, and says why; at once if
+    /// they do so already. Never ends if the process does. Cancel-safe.
+    async fn halted(&self) -> Halt;
 
     /// Waits for the end of the process and gives the end of its log. Cancel-safe.
     async fn ended(&self) -> String;

@@ -147,6 +147,7 @@ async fn make_tiny_image(data_dir: &Path) {
         size_mb,
         created_at: jiff::Timestamp::now(),
         config: ImageConfig::default(),
+        layers: Vec::new(),
     };
     let manifest = serde_json::to_vec(&manifest).expect("it has text keys only");
     fs_err::write(image.join(MANIFEST), manifest).expect("the manifest is written");

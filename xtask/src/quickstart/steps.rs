@@ -9,7 +9,7 @@ use bhatti_image::guest_kit::kernel::Refresh;
 use super::program::{self, Bhatti};
 use super::{daemon, link, tour};
 use crate::environment::Environment;
-use crate::{base_image, guest_kit, packages, run};
+use crate::{guest_kit, images, packages, run};
 
 /// Goes through all steps.
 pub(crate) async fn run(
@@ -25,7 +25,7 @@ pub(crate) async fn run(
     packages::install(environment).await?;
     let program = program::build(environment).await?;
     let kit = guest_kit::build(environment, Refresh::IfMissing, Some(&data_dir)).await?;
-    base_image::build(environment, Some(&data_dir)).await?;
+    images::base(environment, Some(&data_dir)).await?;
     let linked = link::make(environment, &program)?;
     let bhatti = Bhatti { program, data_dir };
     let daemon = daemon::ensure(&bhatti).await?;

@@ -118,7 +118,7 @@ async fn one_count(bench: &mut Bench, daemon: &Daemon, count: usize) -> anyhow::
     let length = serde_json::to_vec(&listed)?.len() + HEAD;
     // What the command line asks for.
     let lines = client.sandbox_lines(&[]).await?;
-    let lines = serde_json::to_vec(&lines)?.len() + HEAD;
+    let lines = lines.bytes() + HEAD;
     let meter = daemon.meter()?;
     if LISTED.contains(&count) {
         daemon.cli(&["list"]).await?;

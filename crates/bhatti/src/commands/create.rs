@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::fork::forked;
 use super::idle_args::{IdleArgs, wait};
+use super::run_args::RunArgs;
 use super::size_args::SizeArgs;
 use crate::failure::Failure;
 use crate::progress::with_progress;
@@ -45,6 +46,8 @@ pub(crate) struct CreateArgs {
     wait: Option<u64>,
     #[command(flatten)]
     idle: IdleArgs,
+    #[command(flatten)]
+    run: RunArgs,
 }
 
 /// Makes a sandbox.
@@ -65,6 +68,8 @@ pub(crate) async fn run(args: CreateArgs, context: &Context) -> Result<(), Failu
         idle_cold: idle.idle_cold,
         busy_cpu: idle.busy_cpu,
         wake_timers: idle.wake_timers,
+        init: args.run.init(),
+        run: args.run.fields(),
         wait_sec: args.wait,
     };
     let what = match &new.name {

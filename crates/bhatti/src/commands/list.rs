@@ -1,6 +1,7 @@
 //! `bhatti list`.
 
-use bhatti_api::sandbox::{Sandbox, SandboxLine};
+use bhatti_api::sandbox::Sandbox;
+use bhatti_client::lines::SandboxLine;
 use clap::{Args, ValueEnum};
 
 use crate::failure::Failure;
@@ -34,7 +35,7 @@ pub(crate) async fn run(args: ListArgs, context: &Context) -> Result<(), Failure
     let client = context.client();
     if args.output.is_none() && !context.ui.json() {
         let lines = client.sandbox_lines(&args.label).await?;
-        return output::write(narrow(&lines).as_bytes());
+        return output::write(narrow(&lines.read()?).as_bytes());
     }
     let sandboxes = match args.output {
         Some(Form::Wide) => client.sandbox_list_with_usage(&args.label).await?,
@@ -43,7 +44,7 @@ pub(crate) async fn run(args: ListArgs, context: &Context) -> Result<(), Failure
     context.ui.show(&sandboxes, || wide(&sandboxes))
 }
 
-fn narrow(sandboxes: &[SandboxLine]) -> String {
+fn narrow(sandboxes: &[SandboxLine<'_>]) -> String {
     let urls: Vec<_> = sandboxes.iter().map(|one| one.urls.join(",")).collect();
     // A list may be long: nothing is copied for it.
     let rows: Vec<_> = sandboxes
@@ -54,7 +55,7 @@ fn narrow(sandboxes: &[SandboxLine]) -> String {
     table(&["NAME", "STATUS", "THERMAL", "URL"], &rows)
 }
 
-fn line<'a>(sandbox: &'a SandboxLine, url: &'a str) -> [&'a str; 4] {
+fn line<'a>(sandbox: &'a SandboxLine<'_>, url: &'a str) -> [&'a str; 4] {
     [&sandbox.name, &sandbox.status, &sandbox.thermal, url]
 }
 

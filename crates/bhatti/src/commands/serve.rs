@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bhatti_engine::config::{EngineConfig, IdlePolicy, StorageSettings};
+use bhatti_engine::config::{EngineConfig, IdlePolicy, Proxies, RegistryOptions, StorageSettings};
 use bhatti_engine::engine::Engine;
 use bhatti_engine::fault::{BadFaultPoint, FaultPoint, Faults, NoFaults};
 use bhatti_server::app::Options;
@@ -172,6 +172,9 @@ async fn serve_until(
                 .map(|mb| mb.saturating_mul(1 << 20)),
             limit: None,
         },
+        memory_limit: settings
+            .memory_limit_mb
+            .map(|mb| mb.saturating_mul(1 << 20)),
         idle: IdlePolicy::default().with(IdleSettings {
             pause_after: Some(settings.idle_pause),
             cold_after: Some(settings.idle_cold),
@@ -180,6 +183,10 @@ async fn serve_until(
         wake_limit: match settings.wake_limit {
             IdleTime::After(limit) => limit,
             IdleTime::Never => LONGEST_WAKE,
+        },
+        registries: RegistryOptions {
+            proxies: Proxies::from_lookup(|name| context.environment.get(name).map(str::to_owned)),
+            ..RegistryOptions::default()
         },
         faults,
         ..EngineConfig::new(settings.data_dir.clone())

@@ -20,7 +20,7 @@ pub(crate) enum UserCommand {
     /// List users
     #[command(visible_alias = "ls")]
     List,
-    /// Change what a user's sandboxes do when idle
+    /// Change a user's limits, and what its sandboxes do when idle
     Edit(EditArgs),
     /// Delete a user that has no sandboxes and checkpoints left
     #[command(visible_alias = "rm")]
@@ -47,6 +47,9 @@ pub(crate) struct CreateArgs {
     /// Most checkpoints at once [default: 5]
     #[arg(long, value_name = "COUNT", value_parser = values::count)]
     max_snapshots: Option<u32>,
+    /// Most images of its own at once [default: 10]
+    #[arg(long, value_name = "COUNT", value_parser = values::count)]
+    max_images: Option<u32>,
 }
 
 /// Flags of `bhatti user edit`.
@@ -57,6 +60,9 @@ pub(crate) struct EditArgs {
     user: UserName,
     #[command(flatten)]
     idle: IdleArgs,
+    /// Most images of its own at once
+    #[arg(long, value_name = "COUNT", value_parser = values::count)]
+    max_images: Option<u32>,
 }
 
 /// Flags of `bhatti user delete`.
@@ -96,6 +102,7 @@ async fn create(args: CreateArgs, context: &Context) -> Result<(), Failure> {
         max_cpus_per_sandbox: args.max_cpus,
         max_memory_mb_per_sandbox: args.max_memory,
         max_snapshots: args.max_snapshots,
+        max_images: args.max_images,
     };
     let created = context.client().user_create(&new).await?;
     context.ui.show(&created, || {
@@ -120,6 +127,7 @@ async fn list(context: &Context) -> Result<(), Failure> {
                     user.max_cpus_per_sandbox.to_string(),
                     format!("{} MB", user.max_memory_mb_per_sandbox),
                     user.max_snapshots.to_string(),
+                    user.max_images.to_string(),
                     user.created_at.clone(),
                 ]
             })
@@ -130,6 +138,7 @@ async fn list(context: &Context) -> Result<(), Failure> {
             "CPUS",
             "MEMORY",
             "SNAPSHOTS",
+            "IMAGES",
             "CREATED",
         ];
         table(&head, &rows)
@@ -144,6 +153,7 @@ async fn edit(args: EditArgs, context: &Context) -> Result<(), Failure> {
         idle_cold: idle.idle_cold,
         busy_cpu: idle.busy_cpu,
         wake_timers: idle.wake_timers,
+        max_images: args.max_images,
     };
     if edit == EditUser::default() {
         return Err(Failure::Usage {

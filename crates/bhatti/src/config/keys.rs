@@ -78,6 +78,8 @@ pub(crate) const QEMU: &str = "qemu";
 pub(crate) const STORAGE: &str = "storage";
 /// Name of the key of the disk's reserve.
 pub(crate) const DISK_RESERVE_MB: &str = "disk_reserve_mb";
+/// Name of the key of the memory that machines may have.
+pub(crate) const MEMORY_LIMIT_MB: &str = "memory_limit_mb";
 /// Name of the key of the log level.
 pub(crate) const LOG_LEVEL: &str = "log_level";
 /// Name of the key of the number of started clones kept for each template.
@@ -133,6 +135,14 @@ pub(crate) const KEYS: &[Key] = &[
             DISK_RESERVE_MB,
             env::DISK_RESERVE_MB,
             "what is left free of the host's disk, in MB; 5 % of it, 512 to 10240, if empty",
+        )
+    },
+    Key {
+        form: Form::Number,
+        ..Key::new(
+            MEMORY_LIMIT_MB,
+            env::MEMORY_LIMIT_MB,
+            "what machines that are awake may have together, in MB; what the host has, if empty",
         )
     },
     Key::new(

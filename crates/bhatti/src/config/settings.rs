@@ -36,6 +36,9 @@ pub(crate) struct Settings {
     /// What is left free of the host's disk, in MiB, if it is set.
     #[serde(default, deserialize_with = "number_unless_empty")]
     pub(crate) disk_reserve_mb: Option<u64>,
+    /// What machines that are awake may have together, in MiB, if it is set.
+    #[serde(default, deserialize_with = "number_unless_empty")]
+    pub(crate) memory_limit_mb: Option<u64>,
     /// How much is logged.
     pub(crate) log_level: LogLevel,
     /// Whether users' requests are limited.

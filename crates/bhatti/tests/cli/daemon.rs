@@ -1,6 +1,6 @@
 //! A daemon that gives the answers a test wants.
 
-use std::io::{BufRead as _, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -169,6 +169,10 @@ fn read(stream: &mut Box<dyn Stream>) -> Option<Request> {
         headers,
         body: String::new(),
     };
+    if request.header("transfer-encoding") == Some("chunked") {
+        request.body = String::from_utf8(chunks(&mut reader)?).unwrap();
+        return Some(request);
+    }
     let length = request
         .header("content-length")
         .map_or(0, |text| text.parse().unwrap());
@@ -176,4 +180,21 @@ fn read(stream: &mut Box<dyn Stream>) -> Option<Request> {
     reader.read_exact(&mut body).ok()?;
     request.body = String::from_utf8(body).unwrap();
     Some(request)
+}
+
+/// A body of which the length is not known; `None` if it breaks off.
+fn chunks(reader: &mut impl BufRead) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let length = usize::from_str_radix(line.trim_end(), 16).ok()?;
+        // A CRLF follows each chunk, and the last one, which is empty.
+        let mut chunk = vec![0; length + 2];
+        reader.read_exact(&mut chunk).ok()?;
+        if length == 0 {
+            return Some(body);
+        }
+        body.extend_from_slice(&chunk[..length]);
+    }
 }

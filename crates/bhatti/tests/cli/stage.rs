@@ -8,6 +8,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket};
 
 use crate::daemon::{Request, Stream};
+use crate::stage_images;
 
 /// Answers a request.
 pub(crate) fn play(request: &Request, mut stream: Box<dyn Stream>) {
@@ -92,10 +93,6 @@ pub(crate) fn play(request: &Request, mut stream: Box<dyn Stream>) {
         }
         ("POST", ["images", name, "warm"]) => (200, template(name, 0)),
         ("GET", ["machine-templates"]) => (200, json!([template("base", 7), template("mine", 0)])),
-        ("GET", ["images"]) => (
-            200,
-            json!([image("", "base"), image("usr_00000001", "mine")]),
-        ),
         ("GET", ["users"]) => (200, json!([user("alice")])),
         ("POST", ["users"]) => {
             let mut made = user(&name("?"));
@@ -104,7 +101,8 @@ pub(crate) fn play(request: &Request, mut stream: Box<dyn Stream>) {
         }
         ("POST", ["users", _, "rotate-key"]) => (200, json!({"api_key": "bht_alice_4567"})),
         ("GET", ["version"]) => (200, json!({"version": "0.9.0", "api": "1", "kit": "k1"})),
-        _ => (404, json!({"error": "no such route"})),
+        (method, parts) => stage_images::answer(method, parts, query, &body)
+            .unwrap_or_else(|| (404, json!({"error": "no such route"}))),
     };
     let mut text = answer(status, &reply);
     if body["name"] == "taken" {
@@ -216,13 +214,6 @@ fn tree() -> Value {
     ])
 }
 
-fn image(user: &str, name: &str) -> Value {
-    json!({
-        "id": "img_0123456789abcdef", "user_id": user, "name": name, "source": "recipe:base",
-        "size_mb": 2048, "created_at": "2026-11-24T08:00:00.000Z",
-    })
-}
-
 fn template(image: &str, uses: u64) -> Value {
     let mut template = json!({
         "id": "tpl_0123456789abcdef", "image": image, "cpus": 1.0, "memory_mb": 1024,
@@ -240,7 +231,7 @@ fn template(image: &str, uses: u64) -> Value {
 fn user(name: &str) -> Value {
     json!({
         "id": "usr_00000001", "name": name, "max_sandboxes": 5, "max_cpus_per_sandbox": 4,
-        "max_memory_mb_per_sandbox": 4096, "max_snapshots": 5,
+        "max_memory_mb_per_sandbox": 4096, "max_snapshots": 5, "max_images": 10,
         "created_at": "2026-11-24T08:30:00.000Z",
     })
 }

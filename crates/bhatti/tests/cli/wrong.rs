@@ -61,7 +61,7 @@ fn wrong_command_lines_say_what_is_wrong() {
         &["snapshot", "resume", "pre", "--name", "-x"],
         &["snapshot", "delete", "pre"],
         &["snapshot", "take", "dev"],
-        &["image", "pull", "alpine"],
+        &["image", "fetch", "alpine"],
         &["user", "create"],
         &["user", "create", "--name", "a", "--max-cpus", "many"],
         &["user", "delete", "alice"],

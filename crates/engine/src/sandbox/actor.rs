@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument as _, Span};
 
 use super::directory::Directory;
+use super::halted::halted;
 use super::handle::{Asked, Handle, Message, Published, QUEUE};
 use super::leases::Lease;
 use super::work::{Material, Work};
@@ -144,6 +145,8 @@ impl Actor {
             let changed = leases.changed();
             let (idle, timer) = (self.idle(), self.timer());
             let machine = self.work.machine.clone();
+            let halted = halted(self.work.state(), machine.clone());
+            let try_again = self.wait_to_try_again();
             let ended = async {
                 match &machine {
                     Some(machine) => machine.ended().await,
@@ -154,6 +157,7 @@ impl Actor {
                 // First, so that no request is done on a machine that is gone.
                 biased;
                 log = ended => self.machine_ended(&log).await,
+                halt = halted => self.has_halted(halt).await,
                 message = self.requests.recv() => match message {
                     None => return,
                     Some(Asked { message, span }) => {
@@ -163,6 +167,7 @@ impl Actor {
                     }
                 },
                 () = timer => self.timer_is_due().await,
+                () = try_again => self.try_again().await,
                 () = at(idle) => self.is_idle(idle).await,
                 // What it waits for is looked at anew.
                 () = changed => continue,
@@ -230,6 +235,11 @@ impl Actor {
             }
             Message::Rollback { to, force, reply } => {
                 let result = self.rollback(*to, force).await;
+                self.publish();
+                let _ = reply.send(result);
+            }
+            Message::SaveDisk { to, reply } => {
+                let result = self.save_disk(to).await;
                 self.publish();
                 let _ = reply.send(result);
             }
@@ -488,5 +498,7 @@ pub(crate) fn view(row: &SandboxRow) -> SandboxView {
         used_at: row.used_at,
         wake_at: row.wake_at,
         parent: row.parent.clone(),
+        init: row.init,
+        run: row.run.clone(),
     }
 }

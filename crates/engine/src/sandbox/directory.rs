@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bhatti_lifecycle::state::State;
 use bhatti_types::id::{SandboxId, UserId};
 
 use super::handle::Handle;
@@ -59,6 +60,20 @@ impl Directory {
     /// All of them, of all users.
     pub(crate) fn all(&self) -> Vec<Handle> {
         self.lock().handles.values().cloned().collect()
+    }
+
+    /// The memory of all that have a machine, in bytes.
+    pub(crate) fn memory_of_awake(&self) -> u64 {
+        let awake = |view: &SandboxView| {
+            let state = State::from_shown(view.status, view.thermal);
+            state.has_machine().then(|| view.memory.bytes())
+        };
+        let inner = self.lock();
+        let memory = inner
+            .handles
+            .values()
+            .filter_map(|handle| handle.look(awake));
+        memory.sum()
     }
 
     /// A user's sandbox by name. One that is being destroyed no longer has its name.

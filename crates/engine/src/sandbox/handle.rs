@@ -1,8 +1,10 @@
 //! The way to a sandbox's task, from everywhere else.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bhatti_guest::link::Link;
 use bhatti_lifecycle::idle::{Candidate, IdlePolicy};
 use bhatti_lifecycle::state::State;
 use bhatti_store::snapshot::SnapshotRow;
@@ -13,6 +15,7 @@ use tracing::Span;
 
 use super::fork::Forked;
 use super::leases::{Lease, Leases, Waiting};
+use super::save_disk::SavedDisk;
 use super::work::ForkPoint;
 use crate::error::{Error, Kind};
 use crate::request::EditSandbox;
@@ -94,6 +97,11 @@ pub(super) enum Message {
         force: bool,
         reply: oneshot::Sender<Result<RolledBackView, Error>>,
     },
+    /// Copy the disk to this file.
+    SaveDisk {
+        to: PathBuf,
+        reply: oneshot::Sender<Result<SavedDisk, Error>>,
+    },
     Destroy(oneshot::Sender<Result<(), Error>>),
 }
 
@@ -110,6 +118,7 @@ impl Message {
             | Self::Checkpoint { .. }
             | Self::Fork { .. }
             | Self::Rollback { .. }
+            | Self::SaveDisk { .. }
             | Self::Destroy(_) => false,
         }
     }
@@ -179,6 +188,11 @@ impl Handle {
         }
     }
 
+    /// The link of a running guest, for what is no use of it.
+    pub(crate) fn link(&self) -> Option<Link> {
+        self.leases.link()
+    }
+
     pub(crate) async fn start(&self, force: bool) -> Result<SandboxView, Error> {
         let waiting = self.leases.wait();
         let message = |reply| Message::Start {
@@ -245,6 +259,11 @@ impl Handle {
         let to = Box::new(to);
         self.ask(|reply| Message::Rollback { to, force, reply })
             .await
+    }
+
+    /// Copies its disk to a file that is not there yet.
+    pub(crate) async fn save_disk(&self, to: PathBuf) -> Result<SavedDisk, Error> {
+        self.ask(|reply| Message::SaveDisk { to, reply }).await
     }
 
     pub(crate) async fn destroy(&self) -> Result<(), Error> {

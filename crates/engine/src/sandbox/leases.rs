@@ -129,6 +129,13 @@ impl Leases {
         })
     }
 
+    /// The link, if leases may be taken now. It is no lease: the machine may stand still at any
+    /// time.
+    pub(crate) fn link(&self) -> Option<Link> {
+        let inner = self.lock();
+        inner.link.clone().filter(Link::is_open)
+    }
+
     /// Takes a lease as soon as there is one to be had. Cancel-safe.
     pub(crate) async fn taken(self: &Arc<Self>, what: &str) -> Lease {
         self.until(|| self.take(what)).await

@@ -122,6 +122,8 @@ impl Actor {
             disk_bytes: 0,
             created_at: Timestamp::now(),
             automatic: true,
+            init: row.init,
+            run: row.run.clone(),
         };
         let inserted = kept.clone();
         // It counts against no limit.

@@ -10,10 +10,14 @@ use bhatti_lifecycle::plan::{PlanKind, Step};
 use bhatti_lifecycle::state::State;
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::snapshot::SnapshotStatus;
+use bhatti_store::store::Txn;
 use bhatti_types::id::hex;
+use bhatti_types::run::Init;
 use bhatti_vmm::machine::{Accelerator, Devices, MachineSpec};
 use jiff::Timestamp;
 
+use super::halted::stands_still;
+use super::journal::Durability;
 use super::work::{MachineRecord, Material, Work};
 use crate::clock;
 use crate::error::Error;
@@ -102,11 +106,15 @@ impl Work {
             Step::CommitSnapshot => self.commit_snapshot().await,
             Step::Forget => {
                 let id = self.row.id.clone();
-                self.ctx.db(move |store| store.sandbox_forget(&id)).await
+                let forget = move |txn: &Txn<'_>| txn.sandbox_delete(&id);
+                // It is recorded as half made or half gone: the next start would delete what comes
+                // back.
+                self.change(Durability::Relaxed, forget).await
             }
             Step::ForgetSnapshot => {
                 let id = self.snapshot()?.id.clone();
-                self.ctx.db(move |store| store.snapshot_delete(&id)).await
+                let forget = move |txn: &Txn<'_>| txn.snapshot_delete(&id);
+                self.change(Durability::Durable, forget).await
             }
         }
     }
@@ -126,10 +134,13 @@ impl Work {
         };
         self.row.accelerator = Some(accelerator.as_str().to_owned());
         // A template has no name: each of its clones gets one.
-        let command_line = match self.place {
+        let mut command_line = match self.place {
             Some(_) => Vec::new(),
             None => vec![format!("bhatti.hostname={}", self.row.name)],
         };
+        if self.row.init == Init::Systemd {
+            command_line.push("bhatti.init=systemd".to_owned());
+        }
         let spec = MachineSpec {
             data_dir: self.ctx.data_dir.clone(),
             sandbox: self.row.id.clone(),
@@ -207,7 +218,10 @@ impl Work {
         let answers = match &self.link {
             Some(link) if link.is_open() => {
                 let now = unix_nanos()?;
-                link.set_clock(now, CLOCK_LIMIT).await.is_ok()
+                tokio::select! {
+                    set = link.set_clock(now, CLOCK_LIMIT) => set.is_ok(),
+                    halt = self.machine()?.halted() => return Err(stands_still(halt)),
+                }
             }
             _ => false,
         };
@@ -253,9 +267,11 @@ impl Work {
             log = machine.ended() => {
                 Err(Error::failed("the machine ended before its agent answered", log))
             }
+            halt = machine.halted() => Err(stands_still(halt)),
         };
         match opened {
             Ok(link) => {
+                self.check_init(&link)?;
                 self.link = Some(link);
                 Ok(())
             }
@@ -265,6 +281,21 @@ impl Work {
                 Err(error)
             }
         }
+    }
+
+    /// Whether process 1 is what it is to be.
+    fn check_init(&self, link: &Link) -> Result<(), Error> {
+        let found = &link.agent().init;
+        if self.row.init != Init::Systemd || found == Init::Systemd.as_str() {
+            return Ok(());
+        }
+        Err(Error::Guest {
+            message: format!(
+                "image {} has no systemd to be the machine's init",
+                self.row.image
+            ),
+            exit_code: 1,
+        })
     }
 
     /// Tells the guest who it is (invariant 6): a copy gets its own name, machine id and
@@ -290,6 +321,7 @@ impl Work {
             // been restored a good part of its first milliseconds.
             grow_root: matches!(plan, PlanKind::Create | PlanKind::Boot),
             fresh: copy,
+            service: self.row.run.clone(),
         };
         let told = self.link()?.identity(&identity, CALL_LIMIT).await;
         if told.is_err() {
@@ -357,9 +389,8 @@ impl Work {
         }
         let row = self.recorded(state)?;
         let written = row.clone();
-        self.ctx
-            .db(move |store| store.sandbox_update(&written))
-            .await?;
+        let update = move |txn: &Txn<'_>| txn.sandbox_update(&written);
+        self.change(Durability::Durable, update).await?;
         self.record(row);
         Ok(())
     }
@@ -369,9 +400,8 @@ impl Work {
     pub(crate) async fn note(&mut self, state: State) -> Result<(), Error> {
         let row = self.recorded(state)?;
         let written = row.clone();
-        self.ctx
-            .db(move |store| store.sandbox_note(&written))
-            .await?;
+        let update = move |txn: &Txn<'_>| txn.sandbox_update(&written);
+        self.change(Durability::Relaxed, update).await?;
         self.record(row);
         Ok(())
     }
@@ -386,7 +416,10 @@ impl Work {
                     boot: Some(self.ctx.boot.clone()),
                 };
                 row.machine = Some(serde_json::to_string(&record).map_err(Error::internal)?);
-                row.reason = None;
+                if state == State::Hot {
+                    // A warm one may have stopped by itself.
+                    row.reason = None;
+                }
                 row.stopped_at = None;
             }
             State::Cold | State::Off => {
@@ -407,6 +440,9 @@ impl Work {
 
     fn record(&mut self, row: SandboxRow) {
         self.row = row;
+        if self.state() == State::Hot {
+            self.halted = None;
+        }
         self.warm_since = match self.state() {
             State::Warm => self.warm_since.or_else(|| Some(clock::now())),
             _ => None,
@@ -419,7 +455,8 @@ impl Work {
         };
         snapshot.status = SnapshotStatus::Ready;
         let row = (**snapshot).clone();
-        self.ctx.db(move |store| store.snapshot_update(&row)).await
+        let update = move |txn: &Txn<'_>| txn.snapshot_update(&row);
+        self.change(Durability::Durable, update).await
     }
 
     pub(super) fn machine(

@@ -1,7 +1,10 @@
 //! The steps that make templates, and machines from them.
 
+use std::time::Duration;
+
 use bhatti_guest::identity::Identity;
 use bhatti_host::files;
+use bhatti_types::run::Init;
 use bhatti_vmm::machine::file as machine_file;
 
 use super::files::{blocking, make_empty, never_cancelled};
@@ -15,6 +18,9 @@ use crate::layout::file;
 use crate::templates::build::Wanted;
 use crate::templates::registry::TemplateLease;
 
+/// Time for systemd to bring a system up before a template is made of it. Under software emulation
+/// a small one takes about 15 s alone.
+const SETTLE_LIMIT: Duration = Duration::from_mins(4);
 /// Directory, in that of the machine a template is made of, that becomes the template.
 const IMAGE: &str = "image";
 
@@ -54,7 +60,24 @@ impl Work {
             grow_root: true,
             ..Identity::default()
         };
-        Ok(self.link()?.identity(&nobody, CALL_LIMIT).await?)
+        self.link()?.identity(&nobody, CALL_LIMIT).await?;
+        if self.row.init == Init::Systemd {
+            self.settle_guest().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until systemd has brought the system up, so that clones need not. One that takes too
+    /// long is a template all the same: its clones go on with coming up.
+    async fn settle_guest(&self) -> Result<(), Error> {
+        let state = self.link()?.settle(SETTLE_LIMIT).await?;
+        let image = &self.row.image;
+        if state == "running" {
+            tracing::info!(%image, "systemd has brought the system up");
+        } else {
+            tracing::warn!(%image, state, "systemd has not brought the system up as it should");
+        }
+        Ok(())
     }
 
     pub(super) async fn save_template(&mut self) -> Result<(), Error> {

@@ -11,15 +11,15 @@ use bhatti_image::image::Image;
 use bhatti_lifecycle::idle::IdlePolicy;
 use bhatti_lifecycle::plan::{PlanKind, Step};
 use bhatti_lifecycle::state::State;
-use bhatti_store::journal::{OpId, Phase};
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::snapshot::SnapshotRow;
 use bhatti_types::id::SnapshotId;
-use bhatti_vmm::machine::Machine;
+use bhatti_vmm::machine::{Halt, Machine};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
+use super::journal::Journal;
 use super::leases::Leases;
 use crate::clock;
 use crate::context::Context;
@@ -99,6 +99,10 @@ pub(crate) struct Work {
     pub(super) cancel: Arc<AtomicBool>,
     /// vCPUs were let go on in the middle of a plan, because the machine was asked for.
     went_on: bool,
+    /// Why its vCPUs have stopped of themselves, until it is hot again.
+    pub(super) halted: Option<Halt>,
+    /// What is written down of the plan that is running.
+    pub(super) journal: Option<Journal>,
     /// A new disk being made durable while the machine boots.
     pub(super) disk_sync: Option<JoinHandle<std::io::Result<()>>>,
 }
@@ -132,6 +136,8 @@ impl Work {
             warm_since: is_warm.then(clock::now),
             cancel: Arc::default(),
             went_on: false,
+            halted: None,
+            journal: None,
             disk_sync: None,
         }
     }
@@ -205,9 +211,7 @@ impl Work {
     }
 
     async fn run_steps(&mut self, kind: PlanKind) -> Result<(), Error> {
-        let op = OpId::random();
         let before = self.state();
-        let (id, subject) = (op.clone(), self.row.id.to_string());
         let detail = match &self.material {
             Material::Snapshot(snapshot) => serde_json::json!({ "snapshot": snapshot.id }),
             Material::Saved(Saved {
@@ -223,21 +227,21 @@ impl Work {
                 serde_json::json!({})
             }
         };
-        let opened = self
-            .ctx
-            .db(move |store| store.journal_open(&id, kind.as_str(), &subject, &detail));
-        if let Err(error) = opened.await {
-            self.never_begun(kind).await;
-            return Err(error);
-        }
+        self.journal = Some(Journal::new(kind, self.row.id.to_string(), detail));
         let mut failure = None;
         let mut begun = 0;
         for (index, step) in kind.steps().iter().enumerate() {
             begun = index + 1;
             let result = match kind {
-                PlanKind::Sleep => self.take_unless_wanted(&op, index, *step).await,
-                _ => self.take(&op, kind, index, *step).await,
+                PlanKind::Sleep => self.take_unless_wanted(index, *step).await,
+                _ => self.take(kind, index, *step).await,
             };
+            if result.is_err() && !self.journal.as_ref().is_some_and(Journal::is_begun) {
+                // Nothing was done either.
+                self.journal = None;
+                self.never_begun(kind).await;
+                return result;
+            }
             if let Err(Error::Woken) = result {
                 tracing::info!(
                     step = step.as_str(),
@@ -257,6 +261,9 @@ impl Work {
             }
         }
         if failure.is_some() {
+            if let Some(journal) = &mut self.journal {
+                journal.broke();
+            }
             let begun = &kind.steps()[..begun];
             if begun.contains(&Step::Greet) || begun.contains(&Step::Refresh) {
                 // The guest may not know yet who it is, or what time: whoever wants it next tells
@@ -290,7 +297,7 @@ impl Work {
             );
         }
         // What was done is done: an entry that stays open is only told about at the next start.
-        if let Err(error) = self.ctx.db(move |store| store.journal_close(&op)).await {
+        if let Err(error) = self.journal_close().await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "the journal was not closed"
@@ -333,19 +340,14 @@ impl Work {
 
     /// Takes a step of going to sleep, or breaks off because a request wants the machine: then
     /// its vCPUs go on at once, whatever is still being written.
-    async fn take_unless_wanted(
-        &mut self,
-        op: &OpId,
-        index: usize,
-        step: Step,
-    ) -> Result<(), Error> {
+    async fn take_unless_wanted(&mut self, index: usize, step: Step) -> Result<(), Error> {
         // A new flag: the last sleep may have been broken off.
         let cancel = Arc::new(AtomicBool::new(false));
         self.cancel = cancel.clone();
         // The image holds from the commit on. Waking from it is no matter of waiting for a disk.
         let holds = matches!(step, Step::CommitCold | Step::KillMachine);
         if holds || self.ctx.is_going_down() {
-            return self.take(op, PlanKind::Sleep, index, step).await;
+            return self.take(PlanKind::Sleep, index, step).await;
         }
         let (leases, machine, link) =
             (self.leases.clone(), self.machine.clone(), self.link.clone());
@@ -354,7 +356,7 @@ impl Work {
         }
         let mut went_on = false;
         {
-            let taking = self.take(op, PlanKind::Sleep, index, step);
+            let taking = self.take(PlanKind::Sleep, index, step);
             tokio::pin!(taking);
             tokio::select! {
                 biased;
@@ -381,17 +383,8 @@ impl Work {
         Err(Error::Woken)
     }
 
-    async fn take(
-        &mut self,
-        op: &OpId,
-        kind: PlanKind,
-        index: usize,
-        step: Step,
-    ) -> Result<(), Error> {
-        let op = op.clone();
-        self.ctx
-            .db(move |store| store.journal_step(&op, index as u32, step.as_str(), Phase::Begun))
-            .await?;
+    async fn take(&mut self, kind: PlanKind, index: usize, step: Step) -> Result<(), Error> {
+        self.journal_step(index, step).await?;
         self.ctx
             .faults
             .at(kind, step, Moment::Before)

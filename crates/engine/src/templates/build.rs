@@ -14,6 +14,7 @@ use bhatti_types::env::Env;
 use bhatti_types::id::{SandboxId, TemplateId};
 use bhatti_types::idle::IdleSettings;
 use bhatti_types::labels::Labels;
+use bhatti_types::run::Init;
 use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
 use jiff::Timestamp;
 use tokio::time::timeout;
@@ -24,6 +25,7 @@ use super::registry::{Entry, Outcome, TemplateLease, Turn};
 use super::shape::{FORMAT, Shape};
 use crate::context::Context;
 use crate::error::Error;
+use crate::images::lookup::ImageLease;
 use crate::sandbox::work::{Material, Work};
 
 /// How long one waits for a template: a boot, a save and the syncs, on a host that does other
@@ -40,6 +42,8 @@ const BOOT_WRITES_PART: u64 = 16;
 pub(crate) struct Wanted {
     pub(crate) shape: Shape,
     pub(crate) image: Image,
+    /// The image is there for as long as this is.
+    pub(crate) lease: ImageLease,
 }
 
 /// Whether a template that could not be made a short while ago is tried again.
@@ -65,6 +69,7 @@ impl Context {
         image: &Image,
         kit: &Kit,
         (cpus, memory, disk): (Vcpus, MemoryMb, DiskMb),
+        init: Init,
     ) -> Result<Shape, Error> {
         let accelerator = self.accelerator(kit).await?;
         let engine_version = self.engine_version().await?.to_owned();
@@ -79,6 +84,7 @@ impl Context {
             engine: self.vmm.name().to_owned(),
             engine_version,
             accelerator,
+            init,
         })
     }
 
@@ -242,6 +248,8 @@ pub(crate) fn row(shape: &Shape) -> SandboxRow {
         used_at: None,
         wake_at: None,
         parent: None,
+        init: shape.init,
+        run: None,
     }
 }
 

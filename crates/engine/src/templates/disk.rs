@@ -43,26 +43,37 @@ impl Context {
         Ok(())
     }
 
-    /// Deletes the templates of images, guest kits and engines that new machines no longer get.
-    pub(super) async fn forget_outdated_templates(&self) {
+    /// The templates of images, guest kits and engines that new machines no longer get.
+    pub(crate) async fn outdated_templates(&self) -> Vec<(TemplateId, Entry)> {
         let (kits, images) = (self.kits.clone(), self.images.clone());
-        let now = Self::blocking(move || (kits.current(), images.list())).await;
+        let now = Self::blocking(move || (kits.current(), images.list_all())).await;
         // What can't be told now is told another time.
-        let Ok((kit, images)) = now else { return };
+        let Ok((kit, images)) = now else {
+            return Vec::new();
+        };
         let engine = self.templates.engine_version.get();
-        for (id, entry) in self.templates.all() {
+        let mut all = self.templates.all();
+        all.retain(|(_, entry)| {
             let other_kit = kit
                 .as_ref()
                 .is_ok_and(|kit| kit.id.as_str() != entry.shape.kit);
             let no_image = images
                 .as_ref()
-                .is_ok_and(|images| images.iter().all(|image| image.id != entry.shape.image));
+                .is_ok_and(|all| all.iter().all(|(_, image)| image.id != entry.shape.image));
             let other_engine = engine.is_some_and(|engine| *engine != entry.shape.engine_version);
-            if other_kit || no_image || other_engine {
-                tracing::info!(template = %id, image = %entry.shape.image_name, "a template is out of date");
-                self.drop_template(&id).await;
-            }
+            other_kit || no_image || other_engine
+        });
+        all
+    }
+
+    /// Deletes them; says how many they were.
+    pub(crate) async fn forget_outdated_templates(&self) -> usize {
+        let outdated = self.outdated_templates().await;
+        for (id, entry) in &outdated {
+            tracing::info!(template = %id, image = %entry.shape.image_name, "a template is out of date");
+            self.drop_template(id).await;
         }
+        outdated.len()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use bhatti_types::id::{ImageId, TemplateId};
 use bhatti_types::name::ImageName;
+use bhatti_types::run::Init;
 use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
 use bhatti_vmm::machine::Accelerator;
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,9 @@ pub struct Shape {
     pub engine_version: String,
     /// The accelerator it runs under.
     pub accelerator: Accelerator,
+    /// What process 1 is.
+    #[serde(default, skip_serializing_if = "Init::is_default")]
+    pub init: Init,
 }
 
 impl Shape {
@@ -48,6 +52,7 @@ impl Shape {
 
 #[cfg(test)]
 pub(crate) mod test {
+    use bhatti_types::run::Init;
     use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
     use bhatti_vmm::machine::Accelerator;
 
@@ -66,6 +71,7 @@ pub(crate) mod test {
             engine: "qemu".to_owned(),
             engine_version: "QEMU emulator version 7.2.0".to_owned(),
             accelerator: Accelerator::Tcg,
+            init: Init::Lohar,
         }
     }
 
@@ -114,6 +120,10 @@ pub(crate) mod test {
             },
             Shape {
                 accelerator: Accelerator::Kvm,
+                ..base.clone()
+            },
+            Shape {
+                init: Init::Systemd,
                 ..base.clone()
             },
         ];

@@ -1,5 +1,6 @@
 //! What callers are shown of templates, and what they may do with them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bhatti_types::id::TemplateId;
@@ -11,7 +12,7 @@ use crate::checkpoint;
 use crate::context::Context;
 use crate::engine::Engine;
 use crate::error::{Error, Kind};
-use crate::request::{Caller, Size};
+use crate::request::{Caller, Role, Size};
 use crate::view::TemplateView;
 
 impl Engine {
@@ -26,7 +27,7 @@ impl Engine {
         let (engine, caller, image) = (self.clone(), caller.clone(), image.clone());
         self.owned(async move {
             let user = engine.ctx.user_row(&caller.user).await?;
-            let wanted = engine.wanted(&user, &image, size).await?;
+            let wanted = engine.wanted(&user, &image, size, None).await?;
             engine.ctx.refuse_if_going_down()?;
             let _room = engine.ctx.admission.room(size.memory, None).await?;
             engine.ctx.warmed_template(&wanted).await
@@ -34,9 +35,17 @@ impl Engine {
         .await
     }
 
-    /// The templates of images the caller may use, the one of the latest use first.
-    pub async fn template_list(&self, _caller: &Caller) -> Result<Vec<TemplateView>, Error> {
-        self.ctx.all_templates().await
+    /// The templates of images the caller sees, the one of the latest use first; the
+    /// administrator sees all.
+    pub async fn template_list(&self, caller: &Caller) -> Result<Vec<TemplateView>, Error> {
+        if caller.role == Role::Admin {
+            return self.ctx.all_templates(|_| true).await;
+        }
+        let seen = self.ctx.images_seen(&caller.user).await?;
+        let images: HashSet<_> = seen.into_iter().map(|seen| seen.image.id).collect();
+        self.ctx
+            .all_templates(|entry| images.contains(&entry.shape.image))
+            .await
     }
 
     /// Deletes a template; machines made from it go on.
@@ -48,10 +57,13 @@ impl Engine {
 }
 
 impl Context {
-    /// All templates, the one of the latest use first.
-    async fn all_templates(&self) -> Result<Vec<TemplateView>, Error> {
-        let all = self.templates.all();
-        let counted = all.into_iter().map(|(id, entry)| {
+    /// The templates that are wanted, the one of the latest use first.
+    async fn all_templates(
+        &self,
+        wanted: impl Fn(&Entry) -> bool,
+    ) -> Result<Vec<TemplateView>, Error> {
+        let all = self.templates.all().into_iter();
+        let counted = all.filter(|(_, entry)| wanted(entry)).map(|(id, entry)| {
             let pool = self.stock.count(&id);
             (id, entry, pool)
         });
@@ -76,8 +88,11 @@ impl Context {
         let id = wanted.shape.id();
         let lease = self.made_template(wanted, Retry::Now).await?;
         drop(lease);
-        let all = self.all_templates().await?;
-        let made = all.into_iter().find(|view| view.id == id);
+        let mut made = self
+            .all_templates(|entry| entry.shape.id() == id)
+            .await?
+            .into_iter();
+        let made = made.next();
         made.ok_or_else(|| Error::Conflict {
             message: "the template was deleted as soon as it was made".to_owned(),
             hint: None,

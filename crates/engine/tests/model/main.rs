@@ -13,6 +13,7 @@ mod daemon;
 mod expect;
 mod found;
 mod ground;
+mod halts;
 mod known;
 mod op;
 mod requests;
@@ -135,6 +136,22 @@ mod before {
                 None,
                 Break::Vmm(Call::Launch, 0, Act::Hang),
             ),
+        ]);
+    }
+
+    #[test]
+    fn a_machine_that_stops_by_itself_is_warm_at_once_and_goes_on_when_asked() {
+        goes_well(&[
+            Op::One(Request::Create(A)),
+            Op::One(Request::Remember(A)),
+            Op::Halt(A),
+            Op::One(Request::Read(A)),
+            Op::Halt(A),
+            Op::One(Request::Stop(A)),
+            Op::One(Request::Read(A)),
+            Op::Halt(A),
+            Op::KilledIdle,
+            Op::One(Request::Read(A)),
         ]);
     }
 

@@ -162,6 +162,8 @@ pub(crate) enum Op {
     SleepAll,
     /// A machine ends by itself.
     End(Name),
+    /// A machine's vCPUs stop by themselves, for want of room on the host's disk.
+    Halt(Name),
     /// So many minutes pass.
     Pass(u64),
     /// An agent does not answer any more.
@@ -251,6 +253,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => name().prop_map(Op::Damage),
         1 => Just(Op::SleepAll),
         2 => name().prop_map(Op::End),
+        1 => name().prop_map(Op::Halt),
         4 => select([1, 1, 40].as_slice()).prop_map(Op::Pass),
         1 => name().prop_map(Op::Silence),
         1 => name().prop_map(Op::Speak),

@@ -143,6 +143,7 @@ impl World {
                 self.settle()?;
                 self.conclude(&Batch::default())
             }
+            Op::Halt(name) => self.halt(name),
             Op::Pass(minutes) => {
                 let found = self.found();
                 let kept = found
@@ -310,7 +311,7 @@ impl World {
         daemon.run(&self.host, work)
     }
 
-    fn settle(&self) -> Result<(), Wrong> {
+    pub(crate) fn settle(&self) -> Result<(), Wrong> {
         let daemon = self.daemon.as_ref().expect("a daemon runs");
         daemon.run(&self.host, async |_, _| ())
     }
@@ -364,7 +365,7 @@ impl World {
     }
 
     /// Nothing is going on: takes in what came of a batch, and looks whether it may be so.
-    fn conclude(&mut self, batch: &Batch) -> Result<(), Wrong> {
+    pub(crate) fn conclude(&mut self, batch: &Batch) -> Result<(), Wrong> {
         let found = self.found();
         self.story.push(format!("    {}", found.told()));
         // Its memory is whole again once it has been given up.
@@ -473,7 +474,7 @@ impl World {
         self.daemon().close(&self.host.clone())
     }
 
-    fn found(&self) -> Found {
+    pub(crate) fn found(&self) -> Found {
         Found::look(&self.layout, &self.store, &self.host)
     }
 

@@ -34,6 +34,7 @@ async fn an_identity_arrives_whole_and_its_defaults_hold_for_commands() {
         cwd: Some("/usr".into()),
         grow_root: true,
         fresh: true,
+        service: None,
     };
     guest.link.identity(&identity, SOON).await.unwrap();
     let [taken] = &guest.system.identities()[..] else {
@@ -107,4 +108,25 @@ async fn the_next_timer_is_told_and_its_name_cannot_steer_a_terminal() {
         what: "at job\u{fffd}[2J\u{fffd}3".into(),
     };
     assert_eq!(next, Some(wanted));
+}
+
+#[tokio::test]
+async fn the_disk_is_frozen_until_it_is_thawed_and_who_thaws_too_late_is_told() {
+    let guest = Guest::start().await;
+    guest.link.freeze(SOON, SOON).await.unwrap();
+    assert!(guest.system.is_frozen());
+    // The agent goes on meanwhile, and so do commands that write nothing.
+    assert_eq!(guest.shell("echo there").await.text(), "there");
+    let again = guest.link.freeze(SOON, SOON).await.unwrap_err();
+    assert!(matches!(
+        again,
+        CallError::Refused {
+            kind: RefusedKind::Failed,
+            ..
+        }
+    ));
+    guest.link.thaw(SOON).await.unwrap();
+    assert!(!guest.system.is_frozen());
+    let late = guest.link.thaw(SOON).await.unwrap_err();
+    assert!(late.to_string().contains("not frozen"), "{late}");
 }

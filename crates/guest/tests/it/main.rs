@@ -14,4 +14,6 @@ mod fixture;
 mod kill;
 mod older;
 mod resync;
+mod services;
 mod streams;
+mod terminals;

@@ -9,6 +9,7 @@ use bhatti_host::command::{Command, CommandError};
 use super::cpio::Archive;
 use super::elf;
 use super::modules::{self, Module, ModuleError};
+use super::on_demand::{self, OnDemand};
 use super::vmlinux::{self, VmlinuxError};
 use crate::kit::{FORMAT, INITRD, KERNEL, Kit, KitError, KitId, KitManifest, KitStore, MANIFEST};
 use crate::place;
@@ -111,12 +112,11 @@ pub async fn build(inputs: &KitInputs, store: &KitStore) -> Result<Built, KitBui
     let bzimage = package.join("boot").join(format!("vmlinuz-{release}"));
     let bzimage = fs_err::read(bzimage).map_err(KitBuildError::Read)?;
     let kernel = vmlinux::extract(&bzimage).map_err(KitBuildError::Kernel)?;
-    let modules = modules::gather(
-        &package.join("lib/modules").join(&release),
-        &modules::WANTED,
-    )
-    .map_err(KitBuildError::Modules)?;
-    let initrd = initrd(lohar, modules);
+    let module_dir = package.join("lib/modules").join(&release);
+    let modules = modules::gather(&module_dir, &modules::WANTED).map_err(KitBuildError::Modules)?;
+    let on_demand = on_demand::gather(&module_dir, &on_demand::WANTED, &modules)
+        .map_err(KitBuildError::Modules)?;
+    let initrd = initrd(lohar, modules, on_demand);
 
     let manifest = KitManifest {
         format: FORMAT,
@@ -139,10 +139,18 @@ pub async fn build(inputs: &KitInputs, store: &KitStore) -> Result<Built, KitBui
 
 /// The initrd: the agent as `/init`, the modules, and the places the kernel and the agent mount
 /// things on.
-pub fn initrd(lohar: Vec<u8>, modules: Vec<Module>) -> Vec<u8> {
+pub fn initrd(lohar: Vec<u8>, modules: Vec<Module>, on_demand: OnDemand) -> Vec<u8> {
     let mut archive = Archive::new();
     for dir in [
-        "dev", "modules", "newroot", "proc", "root", "run", "sys", "tmp",
+        "dev",
+        "modules",
+        "modules/more",
+        "newroot",
+        "proc",
+        "root",
+        "run",
+        "sys",
+        "tmp",
     ] {
         archive.dir(dir);
     }
@@ -163,6 +171,14 @@ pub fn initrd(lohar: Vec<u8>, modules: Vec<Module>) -> Vec<u8> {
             module.content,
         );
     }
+    archive.file("modules/more/index", 0o644, on_demand.index.into_bytes());
+    for module in on_demand.modules {
+        archive.file(
+            &format!("modules/more/{}.ko", module.name),
+            0o644,
+            module.content,
+        );
+    }
     archive.into_bytes()
 }
 
@@ -176,6 +192,7 @@ fn digest(inputs: &KitInputs, lohar: &[u8]) -> String {
     for text in [
         package.as_encoded_bytes(),
         modules::WANTED.join(",").as_bytes(),
+        on_demand::WANTED.join(",").as_bytes(),
         lohar,
     ] {
         hasher.update(&(text.len() as u64).to_le_bytes());
@@ -201,6 +218,7 @@ mod test {
 
     use super::super::elf::test::file;
     use super::super::modules::{self, Module};
+    use super::super::on_demand::{self, OnDemand};
     use super::super::vmlinux;
     use super::{Built, KitBuildError, KitInputs, build, initrd};
     use crate::kit::KitStore;
@@ -215,6 +233,10 @@ mod test {
             initrd(
                 b"lohar".to_vec(),
                 vec![module("virtio_ring"), module("virtio")],
+                OnDemand {
+                    modules: vec![module("tun")],
+                    index: "tun -\n".to_owned(),
+                },
             )
         };
         assert_eq!(make(), make());
@@ -224,6 +246,7 @@ mod test {
             "the load order is kept"
         );
         assert!(text.contains("dev/console"));
+        assert!(text.contains("modules/more/index") && text.contains("modules/more/tun.ko"));
     }
 
     /// A kernel package with all wanted modules, none of which needs another.
@@ -240,7 +263,7 @@ mod test {
         let vmlinuz = vmlinux::test::packed(b"\x7fELF kernel");
         fs_err::write(tree.join("boot/vmlinuz-6.1.0-1-cloud-amd64"), vmlinuz).unwrap();
         fs_err::write(modules.join("modules.builtin"), "").unwrap();
-        for name in modules::WANTED {
+        for name in modules::WANTED.iter().chain(&on_demand::WANTED) {
             let path = modules.join("kernel").join(format!("{name}.ko"));
             fs_err::write(path, file(1, b"depends=\0")).unwrap();
         }

@@ -13,4 +13,5 @@ pub mod cpio;
 mod elf;
 pub mod kernel;
 pub mod modules;
+pub mod on_demand;
 pub mod vmlinux;

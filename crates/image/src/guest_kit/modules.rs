@@ -1,5 +1,8 @@
 //! Which kernel modules go into the initrd, and in which order they are loaded.
 //!
+//! [`WANTED`] are loaded at every boot. [`super::on_demand`] has those that are loaded when the
+//! kernel asks for them.
+//!
 //! A kernel package brings no `modules.dep` (that is made where it is installed), so the
 //! dependencies are read from the modules themselves: each has a `.modinfo` section with a line
 //! `depends=a,b`.
@@ -150,23 +153,29 @@ fn module_name(path: &str) -> Option<String> {
 
 /// The modules a module depends on.
 fn dependencies(module: &[u8]) -> Option<Vec<String>> {
-    let info = elf::section(module, ".modinfo")?;
-    let line = info
-        .split(|byte| *byte == 0)
-        .find_map(|line| line.strip_prefix(b"depends="));
-    let names = std::str::from_utf8(line.unwrap_or_default()).ok()?;
-    let names = names.split(',').filter(|name| !name.is_empty());
+    let lines = information(module, "depends=")?;
+    let names = lines.iter().flat_map(|line| line.split(','));
+    let names = names.filter(|name| !name.is_empty());
     Some(names.map(|name| name.replace('-', "_")).collect())
 }
 
+/// What a module says about itself under a key: the rest of each line that begins with it.
+pub(super) fn information<'m>(module: &'m [u8], key: &str) -> Option<Vec<&'m str>> {
+    let info = elf::section(module, ".modinfo")?;
+    info.split(|byte| *byte == 0)
+        .filter_map(|line| line.strip_prefix(key.as_bytes()))
+        .map(|rest| std::str::from_utf8(rest).ok())
+        .collect()
+}
+
 #[cfg(test)]
-mod test {
+pub(super) mod test {
     use std::path::Path;
 
     use super::super::elf::test::file;
     use super::{ModuleError, gather, order_file};
 
-    fn kernel(modules: &[(&str, &str)]) -> tempfile::TempDir {
+    pub(crate) fn kernel(modules: &[(&str, &str)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         fs_err::create_dir_all(dir.path().join("kernel/drivers")).unwrap();
         fs_err::write(

@@ -10,6 +10,7 @@
 //! | read a compressed blob | [`decompress`] |
 //! | find what is in a layer, in one pass | [`scan`](mod@scan) |
 //! | keep what was found | [`index`] |
+//! | put layers over each other | [`merge`](mod@merge) |
 //! | fetch layers, keep them and delete them | [`store`] |
 
 mod codec;
@@ -18,9 +19,12 @@ pub mod digest;
 pub mod files;
 pub mod index;
 pub mod limits;
+pub mod merge;
+#[cfg(test)]
+mod merge_test;
 mod path;
 pub mod scan;
 #[cfg(test)]
 mod scan_test;
 pub mod store;
-mod tar;
+pub(crate) mod tar;

@@ -272,7 +272,7 @@ impl Outputs {
     }
 
     /// The next piece of output. Waits for ever once both pipes are at their end. Cancel-safe.
-    async fn next(&mut self) -> Reply {
+    pub(crate) async fn next(&mut self) -> Reply {
         loop {
             let op: fn(Bytes) -> reply::Op;
             let (pipe, read) = tokio::select! {
@@ -294,7 +294,7 @@ impl Outputs {
     }
 
     /// What the pipes hold now, without waiting for more.
-    fn rest(&mut self) -> io::Result<Vec<Reply>> {
+    pub(crate) fn rest(&mut self) -> io::Result<Vec<Reply>> {
         let mut rest = Vec::new();
         for bytes in held_by(self.stdout.as_ref())? {
             rest.push(Reply::new(reply::Op::Stdout(bytes)));

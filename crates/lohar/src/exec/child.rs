@@ -7,9 +7,11 @@
 
 use std::ffi::CString;
 use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use bhatti_proto::message::RefusalKind;
 
@@ -23,6 +25,8 @@ use crate::reaper::{Reaper, Started};
 pub(crate) enum Output<'a> {
     /// To us.
     Pipes,
+    /// To a terminal, with its input, which becomes the command's controlling one.
+    Terminal(&'a OwnedFd),
     /// To a file, opened as the command's user.
     File { path: &'a Path, how: FileMode },
 }
@@ -55,11 +59,11 @@ pub(crate) fn start(
         Output::Pipes => {
             command.stdout(Stdio::piped()).stderr(Stdio::piped());
         }
-        Output::File { .. } => {
+        Output::File { .. } | Output::Terminal(_) => {
             command.stdout(Stdio::null()).stderr(Stdio::null());
         }
     }
-    command.stdin(if plan.stdin {
+    command.stdin(if plan.stdin && !matches!(output, Output::Terminal(_)) {
         Stdio::piped()
     } else {
         Stdio::null()
@@ -96,6 +100,22 @@ struct Prepared {
     change_user: bool,
     cwd: CString,
     file: Option<(CString, libc::c_int)>,
+    /// The program's end of a terminal; open until the child has been started.
+    terminal: Option<RawFd>,
+    /// The agent is protected from a lack of memory, which commands must not be.
+    expose: bool,
+}
+
+/// Where a process says how readily it is ended for a lack of memory (`proc_pid_oom_score_adj(5)`).
+const OOM_SCORE: &std::ffi::CStr = c"/proc/self/oom_score_adj";
+
+/// Whether this process is protected. It is so from its start, or never.
+fn is_protected() -> bool {
+    static PROTECTED: OnceLock<bool> = OnceLock::new();
+    *PROTECTED.get_or_init(|| {
+        let score = std::fs::read_to_string("/proc/self/oom_score_adj");
+        score.is_ok_and(|score| score.trim_start().starts_with('-'))
+    })
 }
 
 impl Prepared {
@@ -106,7 +126,7 @@ impl Prepared {
         };
         let own = nix::unistd::geteuid();
         let file = match output {
-            Output::Pipes => None,
+            Output::Pipes | Output::Terminal(_) => None,
             Output::File { path, how } => {
                 let how = match how {
                     FileMode::New => libc::O_EXCL,
@@ -122,6 +142,11 @@ impl Prepared {
             change_user: own.is_root() || own.as_raw() != plan.user.uid,
             cwd: c_string(&plan.cwd)?,
             file,
+            terminal: match output {
+                Output::Terminal(end) => Some(end.as_raw_fd()),
+                Output::Pipes | Output::File { .. } => None,
+            },
+            expose: is_protected(),
         })
     }
 
@@ -131,6 +156,20 @@ impl Prepared {
         // its own copy of; every C string ends in NUL, `groups` has the length that is given.
         unsafe {
             libc::setsid();
+            if let Some(terminal) = self.terminal {
+                step(STEP_OUTPUT, libc::ioctl(terminal, libc::TIOCSCTTY, 0))?;
+                for stream in 0..3 {
+                    step(STEP_OUTPUT, libc::dup2(terminal, stream))?;
+                }
+            }
+            if self.expose {
+                let score = libc::open(OOM_SCORE.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+                if score >= 0 {
+                    // Raising it needs no privilege; and if it fails the command runs all the same.
+                    libc::write(score, c"0".as_ptr().cast(), 1);
+                    libc::close(score);
+                }
+            }
             // Marked and not closed: `std` still needs its own pipe. Nothing of the agent's lies
             // open, but the agent may run in a process whose descriptors are another's. Where the
             // kernel does not know the call (before 5.11), that is left so.
@@ -202,6 +241,7 @@ fn refusal(plan: &Plan, output: Output<'_>, error: &io::Error) -> Refusal {
             let path = match output {
                 Output::File { path, .. } => path,
                 Output::Pipes => Path::new("a pipe"),
+                Output::Terminal(_) => Path::new("a terminal"),
             };
             Refusal::new(
                 RefusalKind::BadOutput,

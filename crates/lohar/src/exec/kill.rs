@@ -36,6 +36,15 @@ fn members(session: u32) -> Vec<u32> {
         .collect()
 }
 
+/// When a process was started, as `/proc/PID/stat` has it: with the process id it tells this one
+/// from all others of the boot. `None` if there is none.
+pub(crate) fn start_time(pid: u32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    // The 22nd field of the line; the first after the name is the third.
+    rest.split_whitespace().nth(19).map(str::to_owned)
+}
+
 fn session_of(pid: u32) -> Option<u32> {
     parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }

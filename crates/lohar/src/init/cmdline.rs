@@ -11,6 +11,8 @@ pub struct CommandLine {
     pub guest: bool,
     /// `bhatti.probe=1`: there is no disk, only the link is to answer.
     pub probe: bool,
+    /// `bhatti.init=systemd`: the image's systemd is to be PID 1.
+    pub systemd: bool,
     /// `bhatti.root=DEVICE`, `/dev/vda` if not given.
     pub root: PathBuf,
     /// `bhatti.hostname=NAME`.
@@ -47,6 +49,7 @@ impl CommandLine {
         let mut found = Self {
             guest: false,
             probe: false,
+            systemd: false,
             root: PathBuf::from("/dev/vda"),
             hostname: None,
             address: None,
@@ -58,6 +61,7 @@ impl CommandLine {
             match key {
                 "bhatti.guest" => found.guest = value == "1",
                 "bhatti.probe" => found.probe = value == "1",
+                "bhatti.init" => found.systemd = value == "systemd",
                 "bhatti.root" => found.root = PathBuf::from(value),
                 "bhatti.hostname" => found.hostname = Some(value.to_owned()),
                 "ip" => found.address = Address::parse(value),
@@ -102,7 +106,8 @@ mod test {
         let text = "console=ttyS0 quiet bhatti.guest=1 bhatti.hostname=dev \
                     ip=10.1.0.2::10.1.0.1:255.255.255.0:dev:eth0:off:1.1.1.1:8.8.8.8\n";
         let found = CommandLine::parse(text);
-        assert!(found.guest && !found.probe);
+        assert!(found.guest && !found.probe && !found.systemd);
+        assert!(CommandLine::parse("bhatti.guest=1 bhatti.init=systemd").systemd);
         assert_eq!(found.hostname.as_deref(), Some("dev"));
         let address = found.address.unwrap();
         assert_eq!(address.address, Ipv4Addr::new(10, 1, 0, 2));

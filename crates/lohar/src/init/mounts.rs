@@ -103,6 +103,13 @@ pub fn early() -> io::Result<()> {
     DEV.mount()
 }
 
+/// Mounts `/run` in the final root.
+pub fn run() -> io::Result<()> {
+    LATE.iter()
+        .filter(|entry| entry.target == "/run")
+        .try_for_each(Mount::mount)
+}
+
 /// Mounts the rest in the final root; what does not work is said in the log.
 pub fn late() {
     for entry in &LATE {

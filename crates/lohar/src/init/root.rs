@@ -81,10 +81,21 @@ fn mount_disk(disk: &Path) -> io::Result<()> {
     Err(last.into())
 }
 
-/// Deletes the initrd's modules: they are loaded, and the initrd is memory.
+/// Deletes the initrd's modules that are loaded: the initrd is memory.
 fn free_initrd() {
     klog::note(
         "free the initrd's modules",
-        std::fs::remove_dir_all("/modules"),
+        free_modules(Path::new("/modules")),
     );
+}
+
+/// Deletes the files of a directory; those below it are still to be loaded.
+fn free_modules(dir: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }

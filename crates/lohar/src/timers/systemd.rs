@@ -5,35 +5,21 @@
 //! sleeps: to be woken for them would be to be woken for nothing, over and over. So it is the
 //! units' own property that is asked for.
 
-use std::io::{self, Read as _};
-use std::os::fd::AsFd as _;
+use std::io;
 use std::path::Path;
-use std::process::ChildStdout;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-use bhatti_proto::message::{Exec, Variable};
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::found::{Found, Moment};
-use crate::exec::child::{self, Output};
-use crate::exec::kill;
-use crate::exec::plan::{self, Defaults};
 use crate::reaper::Reaper;
+use crate::systemctl;
 
-/// There while systemd runs the system (`sd_booted(3)`).
-const RUNNING: &str = "run/systemd/system";
 /// The longest that systemd is waited for.
 const LIMIT: Duration = Duration::from_secs(2);
-/// The most that is taken of what it says, in bytes: some 2,000 timers.
-const MAX_OUTPUT: usize = 256 * 1024;
-/// What it is told in. Times are then of UTC and words English.
-const ENVIRONMENT: [(&str, &str); 3] = [("TZ", "UTC"), ("LC_ALL", "C"), ("SYSTEMD_COLORS", "0")];
-
 /// Asks systemd, if it runs the system, for the first timer of the wall clock that is due in the
 /// future.
 pub(crate) fn look(
@@ -42,78 +28,21 @@ pub(crate) fn look(
     reaper: &dyn Reaper,
     found: &mut Found,
 ) -> Result<(), io::Error> {
-    if !root.join(RUNNING).is_dir() {
+    if !systemctl::is_booted(root) {
         return Ok(());
     }
     let deadline = found.deadline().min(Instant::now() + LIMIT);
-    let text = ask(root, program, reaper, deadline)?;
-    for moment in moments(&text) {
-        found.add(moment);
-    }
-    Ok(())
-}
-
-/// What `systemctl` says.
-fn ask(
-    root: &Path,
-    program: &str,
-    reaper: &dyn Reaper,
-    deadline: Instant,
-) -> Result<String, io::Error> {
     let argv = [
         program,
         "show",
         "--property=Id,NextElapseUSecRealtime",
         "*.timer",
     ];
-    let exec = Exec {
-        argv: argv.map(str::to_owned).to_vec(),
-        env: ENVIRONMENT
-            .map(|(name, value)| Variable {
-                name: name.to_owned(),
-                value: value.to_owned(),
-            })
-            .to_vec(),
-        cwd: Some("/".to_owned()),
-        ..Exec::default()
-    };
-    let refused = |refusal| io::Error::other(format!("cannot run systemctl: {refusal:?}"));
-    let plan = plan::plan(&root.join("etc"), &Defaults::default(), &exec).map_err(refused)?;
-    let started = child::start(&plan, Output::Pipes, reaper).map_err(refused)?;
-    let output = started.stdout.ok_or(io::ErrorKind::BrokenPipe)?;
-    let text = read(output, deadline);
-    if text.is_err() {
-        kill::session(started.pid);
+    let text = systemctl::ask(root, &argv, reaper, deadline)?;
+    for moment in moments(&text) {
+        found.add(moment);
     }
-    text
-}
-
-/// All that is written to a pipe until it is closed.
-fn read(mut pipe: ChildStdout, deadline: Instant) -> Result<String, io::Error> {
-    let mut bytes = Vec::new();
-    let mut buffer = [0; 4096];
-    while bytes.len() <= MAX_OUTPUT {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        let readable = match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], left) {
-            Err(Errno::EINTR) => continue,
-            other => other?,
-        };
-        if readable == 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "systemctl did not answer in time",
-            ));
-        }
-        match pipe.read(&mut buffer)? {
-            0 => return Ok(String::from_utf8_lossy(&bytes).into_owned()),
-            count => bytes.extend_from_slice(&buffer[..count]),
-        }
-    }
-    Err(io::Error::new(
-        io::ErrorKind::FileTooLarge,
-        "systemctl said too much",
-    ))
+    Ok(())
 }
 
 /// The moments in blocks of properties, an empty line between two units.

@@ -3,9 +3,11 @@
 mod exec;
 mod host;
 mod images;
+mod logs;
 mod sandboxes;
 mod snapshots;
 mod table;
+mod tasks;
 mod templates;
 mod tree;
 mod users;

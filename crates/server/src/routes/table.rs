@@ -5,7 +5,9 @@ use axum::routing::{MethodRouter, delete, get, patch, post};
 use bhatti_api::routes::{Method, Operation};
 
 use crate::app::App;
-use crate::routes::{exec, host, images, sandboxes, snapshots, templates, tree, users};
+use crate::routes::{
+    exec, host, images, logs, sandboxes, snapshots, tasks, templates, tree, users,
+};
 
 /// The handler of a row of the table of routes.
 pub(crate) fn handler(method: Method, operation: Operation) -> MethodRouter<App> {
@@ -22,6 +24,7 @@ pub(crate) fn handler(method: Method, operation: Operation) -> MethodRouter<App>
         Operation::SandboxStart => on(method, sandboxes::start),
         Operation::SandboxExec => on(method, exec::run),
         Operation::SandboxExecWs => on(method, exec::run_on_websocket),
+        Operation::SandboxLogs => on(method, logs::show),
         Operation::SandboxCheckpoint => on(method, sandboxes::checkpoint),
         Operation::SandboxFork => on(method, sandboxes::fork),
         Operation::SandboxRollback => on(method, sandboxes::rollback),
@@ -31,7 +34,19 @@ pub(crate) fn handler(method: Method, operation: Operation) -> MethodRouter<App>
         Operation::SnapshotResume => on(method, snapshots::resume),
         Operation::Tree => on(method, tree::show),
         Operation::ImageList => on(method, images::list),
+        Operation::ImagePull => on(method, images::pull),
+        Operation::ImageImport => on(method, images::import),
+        Operation::SandboxSaveImage => on(method, images::save),
         Operation::ImageGet => on(method, images::show),
+        Operation::ImageDelete => on(method, images::remove),
+        Operation::ImageExport => on(method, images::export),
+        Operation::ImagePush => on(method, images::push),
+        Operation::ImageShare => on(method, images::share),
+        Operation::ImageUnshare => on(method, images::unshare),
+        Operation::TaskList => on(method, tasks::list),
+        Operation::TaskGet => on(method, tasks::show),
+        Operation::TaskCancel => on(method, tasks::cancel),
+        Operation::CollectGarbage => on(method, tasks::gc),
         Operation::ImageWarm => on(method, templates::warm),
         Operation::TemplateList => on(method, templates::list),
         Operation::TemplateDelete => on(method, templates::remove),

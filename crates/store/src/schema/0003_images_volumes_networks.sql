@@ -1,1 +1,18 @@
 -- Images, volumes and networks. Each has a section of its own below.
+
+-- What a machine runs by itself: process 1, and the program that is kept running (JSON).
+ALTER TABLE sandboxes ADD COLUMN init TEXT NOT NULL DEFAULT 'lohar';
+ALTER TABLE sandboxes ADD COLUMN run TEXT;
+ALTER TABLE snapshots ADD COLUMN init TEXT NOT NULL DEFAULT 'lohar';
+ALTER TABLE snapshots ADD COLUMN run TEXT;
+-- Images. They are directories; here is only how many a user may have, and who else sees them.
+ALTER TABLE users ADD COLUMN max_images INTEGER NOT NULL DEFAULT 10;
+UPDATE users SET max_images = 4294967295 WHERE id = 'usr_00000000';
+
+CREATE TABLE image_shares (
+    owner_id  TEXT NOT NULL REFERENCES users (id),
+    image     TEXT NOT NULL,
+    user_id   TEXT NOT NULL REFERENCES users (id),
+    shared_at TEXT NOT NULL,
+    PRIMARY KEY (owner_id, image, user_id)
+) STRICT, WITHOUT ROWID;

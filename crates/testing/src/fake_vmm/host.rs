@@ -13,7 +13,8 @@ use async_trait::async_trait;
 use bhatti_host::process::ProcessId;
 use bhatti_types::id::{DataDirId, SandboxId};
 use bhatti_vmm::error::VmmError;
-use bhatti_vmm::machine::{Found, Machine, MachineSpec, Vmm, file};
+use bhatti_vmm::machine::{Found, Halt, Machine, MachineSpec, Vmm, file};
+use lohar::fake::FakeSystem;
 
 use super::fault::{Act, Call, Faults};
 use super::guest::{Guest, Mapped, Vcpus};
@@ -142,6 +143,13 @@ impl FakeHost {
         self.inner.launches.load(Ordering::Relaxed)
     }
 
+    /// What was done to the guest of a sandbox that has a machine.
+    pub fn guest(&self, sandbox: &SandboxId) -> Option<Arc<FakeSystem>> {
+        let processes = self.living();
+        let found = processes.values().find(|it| it.sandbox == *sandbox);
+        found.map(|process| process.guest.system.clone())
+    }
+
     /// Ends the machine of a sandbox, as a power-off inside or a kill from outside does. Says
     /// whether there was one.
     pub fn end_machine(&self, sandbox: &SandboxId) -> bool {
@@ -154,6 +162,13 @@ impl FakeHost {
             self.die(process, "ended by the test");
         }
         !of_it.is_empty()
+    }
+
+    /// Has the vCPUs of a sandbox's machine stop of themselves. Says whether they ran.
+    pub fn halt_machine(&self, sandbox: &SandboxId, why: Halt) -> bool {
+        let processes = self.living();
+        let mut of_it = processes.values().filter(|it| it.sandbox == *sandbox);
+        of_it.next().is_some_and(|process| process.halt(why))
     }
 
     /// Ends all processes at once, as the host's own end does.

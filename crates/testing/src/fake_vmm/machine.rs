@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bhatti_host::memory::{Captured, MemoryError};
 use bhatti_host::process::ProcessId;
 use bhatti_vmm::error::VmmError;
-use bhatti_vmm::machine::{AgentStream, Machine, RunState};
+use bhatti_vmm::machine::{AgentStream, Halt, Machine, RunState};
 
 use super::fault::Call;
 use super::guest::Vcpus;
@@ -49,7 +49,7 @@ impl Machine for FakeMachine {
 
     async fn resume(&self) -> Result<(), VmmError> {
         self.call(Call::Resume, || {
-            self.process.guest.run();
+            self.process.resume();
             Ok(())
         })
         .await
@@ -110,6 +110,10 @@ impl Machine for FakeMachine {
 
     async fn console(&self) -> String {
         String::new()
+    }
+
+    async fn halted(&self) -> Halt {
+        self.process.halted().await
     }
 
     async fn ended(&self) -> String {

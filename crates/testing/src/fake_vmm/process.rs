@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bhatti_host::process::ProcessId;
 use bhatti_types::id::{DataDirId, SandboxId};
-use bhatti_vmm::machine::MachineSpec;
+use bhatti_vmm::machine::{Halt, MachineSpec};
 use lohar::agent::Agent;
 use lohar::session;
 use tokio::io::DuplexStream;
 use tokio::sync::watch;
 
 use super::gate::Gate;
-use super::guest::Guest;
+use super::guest::{Guest, Vcpus};
 use super::reaper::FakeReaper;
 
 /// Bytes on their way between the daemon and the agent, each way.
@@ -34,6 +34,8 @@ pub(super) struct Process {
     agent: Agent,
     port: Mutex<Port>,
     ended: watch::Sender<Option<String>>,
+    /// Why its vCPUs have stopped of themselves, until they are let run.
+    halt: watch::Sender<Option<Halt>>,
 }
 
 /// The guest's end of the link: one connection after the other, as QEMU's socket has it.
@@ -66,6 +68,7 @@ impl Process {
             agent: Agent::new(Path::new("/nonexistent"), reaper, system),
             port: Mutex::default(),
             ended: watch::Sender::new(None),
+            halt: watch::Sender::new(None),
         }
     }
 
@@ -92,6 +95,30 @@ impl Process {
         // The sender is in `self`, so it is not gone.
         let log = ended.wait_for(Option::is_some).await;
         log.ok().and_then(|log| log.clone()).unwrap_or_default()
+    }
+
+    /// Lets vCPUs run.
+    pub(super) fn resume(&self) {
+        self.halt.send_replace(None);
+        self.guest.run();
+    }
+
+    /// vCPUs stop of themselves, if they run; whether they did.
+    pub(super) fn halt(&self, why: Halt) -> bool {
+        let runs = self.guest.vcpus() == Vcpus::Running;
+        if runs {
+            self.guest.pause();
+            self.halt.send_replace(Some(why));
+        }
+        runs
+    }
+
+    /// Waits until vCPUs have stopped of themselves. Cancel-safe.
+    pub(super) async fn halted(&self) -> Halt {
+        let mut halt = self.halt.subscribe();
+        // The sender is in `self`, so it is not gone.
+        let why = halt.wait_for(Option::is_some).await;
+        why.ok().and_then(|why| *why).unwrap_or(Halt::Unknown)
     }
 
     /// Connects to the agent.

@@ -54,6 +54,7 @@ fn write_image(dir: &Path) -> std::io::Result<()> {
             .parse()
             .map_err(std::io::Error::other)?,
         config: ImageConfig::default(),
+        layers: Vec::new(),
     };
     fs_err::create_dir(dir)?;
     fs_err::write(dir.join(image::MANIFEST), serde_json::to_vec(&manifest)?)?;

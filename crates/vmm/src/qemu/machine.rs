@@ -15,7 +15,7 @@ use tokio::net::UnixStream;
 
 use super::qmp::Qmp;
 use crate::error::VmmError;
-use crate::machine::{AgentStream, Machine, RunState, file};
+use crate::machine::{AgentStream, Halt, Machine, RunState, file};
 
 /// Time for a control command. `stop` waits for the disk to drain.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
@@ -211,6 +211,10 @@ impl Machine for QemuMachine {
             Ok(Value::String(text)) => text,
             Ok(_) | Err(_) => String::new(),
         }
+    }
+
+    async fn halted(&self) -> Halt {
+        self.qmp.halted().await
     }
 
     async fn ended(&self) -> String {

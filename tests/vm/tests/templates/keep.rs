@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bhatti_api::template::{Template, WarmImage};
 use bhatti_host::command::Command;
-use bhatti_image::catalog::Catalog;
+use bhatti_image::catalog::{Catalog, Owner};
 use bhatti_image::image::{DISK, ImageManifest, MANIFEST};
 use bhatti_testing::artifacts;
 use bhatti_testing::daemon::Daemon;
@@ -79,7 +79,7 @@ fn replace_base(daemon: &Daemon) {
     let catalog = Catalog::open(daemon.data_dir().join("images")).expect("the catalog opens");
     let base = "base".parse().expect("a name");
     let image = catalog
-        .get(&base)
+        .get(&Owner::Host, &base)
         .expect("it can be read")
         .expect("it is there");
     let dir = image.disk.parent().expect("it lies in a directory");

@@ -137,6 +137,7 @@ async fn times_are_set_for_a_user_and_all_machines_sleep_before_the_host_goes_do
         max_cpus_per_sandbox: None,
         max_memory_mb_per_sandbox: None,
         max_snapshots: None,
+        max_images: None,
     };
     client.user_create(&alice).await.expect("a user is made");
     let edit = EditUser {

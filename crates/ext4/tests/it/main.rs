@@ -1,0 +1,4 @@
+//! File systems as other programs see them.
+
+mod fill;
+mod programs;
