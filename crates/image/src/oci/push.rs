@@ -24,6 +24,9 @@ const PIECE: usize = 256 << 10;
 ///
 /// The name appears, or moves, with the last request; a failure before that leaves blobs that
 /// nobody names, which registries clear away.
+///
+/// # Panics
+/// Never: a manifest is always valid JSON.
 pub async fn push(
     repository: &Repository,
     raw_config: &[u8],
