@@ -69,7 +69,7 @@ const PACKAGES: &[Package] = &[
     },
     Package {
         name: "umoci",
-        purpose: "unpacks images to compare with, in the tests",
+        purpose: "unpacks images in another way, in the tests",
     },
     Package {
         name: "xfsprogs",

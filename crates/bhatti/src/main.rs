@@ -18,6 +18,7 @@ mod signals;
 mod style;
 mod table;
 mod task;
+mod terminal;
 mod trace_file;
 mod usage;
 mod values;

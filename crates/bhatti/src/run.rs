@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::args::{Cli, Command};
 use crate::commands::{
     completion, config, create, destroy, edit, exec, fork, gc, image, inspect, list, logs, pause,
-    rollback, serve, setup, sleep, snapshot, start, stop, template, tree, user, version,
+    rollback, serve, setup, shell, sleep, snapshot, start, stop, template, tree, user, version,
 };
 use crate::config::environment::Environment;
 use crate::config::load::{Config, Presence, load};
@@ -122,6 +122,8 @@ async fn command(command: Command, context: &Context) -> Result<ExitCode, Failur
         Command::Start(args) => start::run(args, context).await?,
         Command::Destroy(args) => destroy::run(args, context).await?,
         Command::Exec(args) => return exec::run(args, context).await,
+        Command::Shell(args) => return shell::run(args, context).await,
+        Command::Ps(args) => shell::list(args, context).await?,
         Command::Logs(args) => logs::run(args, context).await?,
         Command::Snapshot(command) => snapshot::run(command, context).await?,
         Command::Fork(args) => fork::run(args, context).await?,

@@ -40,6 +40,7 @@ mod snapshots;
 mod storage;
 pub mod tasks;
 pub mod templates;
+pub mod terminals;
 mod tree;
 mod users;
 pub mod view;

@@ -59,6 +59,8 @@ fn sandbox(name: &str) -> SandboxRow {
         used_at: Some(time()),
         wake_at: Some(time()),
         parent: Some(Parent::Snapshot(SnapshotId::random())),
+        init: bhatti_types::run::Init::default(),
+        run: None,
     }
 }
 
@@ -85,6 +87,8 @@ fn snapshot(name: &str) -> SnapshotRow {
         disk_bytes: 1 << 40,
         created_at: time(),
         automatic: false,
+        init: bhatti_types::run::Init::default(),
+        run: None,
     }
 }
 

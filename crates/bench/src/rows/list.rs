@@ -104,6 +104,8 @@ fn row(number: usize) -> anyhow::Result<SandboxRow> {
         used_at: None,
         wake_at: None,
         parent: None,
+        init: bhatti_types::run::Init::default(),
+        run: None,
     })
 }
 

@@ -18,6 +18,7 @@ pub(crate) mod rollback;
 pub(crate) mod run_args;
 pub(crate) mod serve;
 pub(crate) mod setup;
+pub(crate) mod shell;
 pub(crate) mod size_args;
 pub(crate) mod sleep;
 pub(crate) mod snapshot;
