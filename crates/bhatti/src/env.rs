@@ -21,6 +21,14 @@ pub(crate) const STORAGE: &str = "BHATTI_STORAGE";
 pub(crate) const DISK_RESERVE_MB: &str = "BHATTI_DISK_RESERVE_MB";
 /// What machines that are awake may have together.
 pub(crate) const MEMORY_LIMIT_MB: &str = "BHATTI_MEMORY_LIMIT_MB";
+/// Whether machines have networks.
+pub(crate) const NETWORK: &str = "BHATTI_NETWORK";
+/// The range that networks are made of.
+pub(crate) const NETWORK_RANGE: &str = "BHATTI_NETWORK_RANGE";
+/// Resolvers for names outside.
+pub(crate) const NETWORK_DNS: &str = "BHATTI_NETWORK_DNS";
+/// Private ranges that machines may be let into.
+pub(crate) const NETWORK_PRIVATE: &str = "BHATTI_NETWORK_PRIVATE";
 /// How much the daemon logs.
 pub(crate) const LOG_LEVEL: &str = "BHATTI_LOG_LEVEL";
 /// Whether the daemon limits request rates.
@@ -101,6 +109,22 @@ pub(crate) const VARIABLES: &[Variable] = &[
     Variable {
         name: MEMORY_LIMIT_MB,
         help: "memory that machines of `bhatti serve` may have, over `memory_limit_mb`",
+    },
+    Variable {
+        name: NETWORK,
+        help: "networks of `bhatti serve`, over `network`",
+    },
+    Variable {
+        name: NETWORK_RANGE,
+        help: "range of the networks of `bhatti serve`, over `network_range`",
+    },
+    Variable {
+        name: NETWORK_DNS,
+        help: "resolvers that `bhatti serve` asks, over `network_dns`",
+    },
+    Variable {
+        name: NETWORK_PRIVATE,
+        help: "private ranges opened by `bhatti serve`, over `network_private`",
     },
     Variable {
         name: LOG_LEVEL,

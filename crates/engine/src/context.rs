@@ -27,6 +27,7 @@ use crate::error::Error;
 use crate::fault::Faults;
 use crate::images::lookup::ImageLocks;
 use crate::layout::Layout;
+use crate::network::Network;
 use crate::policies::Policies;
 use crate::tasks::registry::Tasks;
 use crate::templates::registry::Templates;
@@ -61,6 +62,7 @@ pub(crate) struct Context {
     pub(crate) stock: Stock,
     pub(crate) admission: Admission,
     pub(crate) policies: Policies,
+    pub(crate) network: Network,
     /// The host's boot.
     pub(crate) boot: String,
     /// The host is going down: nothing is started any more.
@@ -92,6 +94,7 @@ impl Context {
         (max_templates, pool): (usize, usize),
         admission: Admission,
         policies: Policies,
+        network: Network,
         boot: String,
     ) -> Self {
         let intake = layout
@@ -118,6 +121,7 @@ impl Context {
             stock: Stock::new(pool),
             admission,
             policies,
+            network,
             boot,
             going_down: AtomicBool::new(false),
             closing: CancellationToken::new(),

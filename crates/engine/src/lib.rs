@@ -27,6 +27,7 @@ mod idle_view;
 pub mod images;
 pub mod layout;
 mod naming;
+mod network;
 mod policies;
 mod program;
 mod recovery;

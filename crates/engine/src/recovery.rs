@@ -109,6 +109,7 @@ pub(crate) async fn recover(ctx: &Arc<Context>, directory: &Arc<Directory>) -> R
         ctx.db(move |store| store.journal_close(&pending.op))
             .await?;
     }
+    crate::network::take_up(ctx, &rows).await;
     for (id, row) in rows {
         let machine = machines.remove(&id);
         let mut actor = Actor::new(Work::new(ctx.clone(), row, machine), directory.clone());

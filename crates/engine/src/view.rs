@@ -2,10 +2,13 @@
 
 pub use bhatti_guest::exec::ExitStatus;
 pub use bhatti_guest::service::{Logs, LogsWanted, Phase, ServiceStatus};
+use std::net::Ipv4Addr;
+
 pub use bhatti_host::extents::Usage;
 pub use bhatti_image::catalog::Owner;
 pub use bhatti_image::image::ImageConfig;
 pub use bhatti_lifecycle::tree::{Member, Placed};
+use bhatti_types::egress::Egress;
 use bhatti_types::id::{ImageId, SandboxId, SnapshotId, TemplateId, UserId};
 use bhatti_types::idle::IdleSettings;
 use bhatti_types::labels::Labels;
@@ -64,6 +67,10 @@ pub struct SandboxView {
     pub wake_at: Option<Timestamp>,
     /// What it descends from.
     pub parent: Option<Parent>,
+    /// Its address in its user's network, if it has one.
+    pub address: Option<Ipv4Addr>,
+    /// What it may reach.
+    pub egress: Egress,
     /// What its process 1 is.
     pub init: Init,
     /// The program that it keeps running.
@@ -300,6 +307,8 @@ pub struct HostView {
     pub accelerator: Option<String>,
     /// Where machines' files are kept.
     pub storage: StorageView,
+    /// Whether machines have networks.
+    pub network: NetworkView,
 }
 
 /// Where machines' files are kept.
@@ -311,4 +320,13 @@ pub struct StorageView {
     pub free_bytes: u64,
     /// All room, in bytes.
     pub size_bytes: u64,
+}
+
+/// Whether machines have networks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetworkView {
+    /// They have.
+    On,
+    /// They have not: why.
+    Off(String),
 }

@@ -498,6 +498,8 @@ pub(crate) fn view(row: &SandboxRow) -> SandboxView {
         used_at: row.used_at,
         wake_at: row.wake_at,
         parent: row.parent.clone(),
+        address: row.address,
+        egress: row.egress.clone(),
         init: row.init,
         run: row.run.clone(),
     }
