@@ -42,7 +42,7 @@ CREATE TABLE sandboxes (
     machine      TEXT,
     created_at   TEXT NOT NULL,
     stopped_at   TEXT
-, idle TEXT NOT NULL DEFAULT '{}', used_at TEXT, wake_at TEXT, parent TEXT) STRICT;
+, idle TEXT NOT NULL DEFAULT '{}', used_at TEXT, wake_at TEXT, parent TEXT, init TEXT NOT NULL DEFAULT 'lohar', run TEXT) STRICT;
 CREATE TABLE snapshots (
     id             TEXT PRIMARY KEY,
     user_id        TEXT NOT NULL REFERENCES users (id),
@@ -63,7 +63,7 @@ CREATE TABLE snapshots (
     accelerator    TEXT,
     stall_ms       INTEGER NOT NULL,
     disk_bytes     INTEGER NOT NULL,
-    created_at     TEXT NOT NULL, automatic INTEGER NOT NULL DEFAULT 0,
+    created_at     TEXT NOT NULL, automatic INTEGER NOT NULL DEFAULT 0, init TEXT NOT NULL DEFAULT 'lohar', run TEXT,
     UNIQUE (user_id, name)
 ) STRICT;
 CREATE TABLE users (
