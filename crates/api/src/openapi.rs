@@ -12,7 +12,10 @@ use utoipa::openapi::{Content, ContentBuilder, InfoBuilder, Ref, RefOr, Required
 
 use crate::image::TAR;
 use crate::routes::{Auth, EXISTING_HEADER, Method, NDJSON, Operation, ROUTES, Route};
-use crate::{error, exec, host, idle, image, sandbox, snapshot, task, template, tree, user};
+use crate::{
+    error, exec, host, idle, image, run, sandbox, shell, snapshot, task, template, tree, user,
+    volume,
+};
 
 mod images;
 
@@ -50,6 +53,9 @@ const TOKEN_SCHEME: &str = "token";
     image::SaveImage,
     image::ShareImage,
     image::TaskStarted,
+    run::CreateRun,
+    run::Run,
+    run::RunState,
     sandbox::CreateSandbox,
     sandbox::ForkSandbox,
     sandbox::RollbackSandbox,
@@ -58,6 +64,7 @@ const TOKEN_SCHEME: &str = "token";
     sandbox::SandboxLine,
     sandbox::StartSandbox,
     sandbox::StatusBody,
+    shell::Session,
     snapshot::CreateSnapshot,
     snapshot::ResumeSnapshot,
     snapshot::Snapshot,
@@ -71,6 +78,18 @@ const TOKEN_SCHEME: &str = "token";
     user::CreatedUser,
     user::RotatedKey,
     user::User,
+    volume::AttachVolume,
+    volume::AttachedVolume,
+    volume::BackUpVolume,
+    volume::CloneVolume,
+    volume::CreateVolume,
+    volume::DetachVolume,
+    volume::PersistentVolume,
+    volume::ResizeVolume,
+    volume::RestoreVolume,
+    volume::Volume,
+    volume::VolumeAttachment,
+    volume::VolumeBackup,
 )))]
 struct Schemas;
 
@@ -97,6 +116,8 @@ enum Body {
     ManyOf(&'static str, &'static str),
     /// A tar.
     Tar,
+    /// Bytes.
+    Bytes,
     /// One of two as JSON, or lines of the third.
     Exec(&'static str, &'static str, &'static str),
 }
@@ -201,6 +222,25 @@ fn describe(operation: Operation) -> Description {
                 body: Body::None,
             }],
         ),
+        Operation::SandboxLogs => of(
+            "What the program wrote that a sandbox keeps running",
+            None,
+            vec![ok(Body::Bytes)],
+        ),
+        Operation::SandboxShell => of(
+            "Attaches to a terminal over a WebSocket",
+            None,
+            vec![Reply {
+                status: "101",
+                what: "upgraded",
+                body: Body::None,
+            }],
+        ),
+        Operation::SandboxSessions => of(
+            "The terminals of a sandbox",
+            None,
+            vec![ok(Body::Many("Session"))],
+        ),
         Operation::SandboxCheckpoint => of(
             "Takes a checkpoint of a running sandbox, which goes on",
             Some("CreateSnapshot"),
@@ -231,6 +271,58 @@ fn describe(operation: Operation) -> Description {
             "Makes a sandbox that goes on from a checkpoint",
             Some("ResumeSnapshot"),
             vec![made(Body::One("Sandbox"))],
+        ),
+        Operation::VolumeList => of("The caller's volumes", None, vec![ok(Body::Many("Volume"))]),
+        Operation::VolumeCreate => of(
+            "Makes an empty volume",
+            Some("CreateVolume"),
+            vec![made(Body::One("Volume"))],
+        ),
+        Operation::VolumeGet => of("One volume", None, vec![ok(Body::One("Volume"))]),
+        Operation::VolumeDelete => of(
+            "Deletes a volume that no sandbox has",
+            None,
+            vec![ok(Body::One("StatusBody"))],
+        ),
+        Operation::VolumeResize => of(
+            "Makes a volume larger",
+            Some("ResizeVolume"),
+            vec![ok(Body::One("Volume"))],
+        ),
+        Operation::VolumeClone => of(
+            "Makes a volume that holds what this one holds now",
+            Some("CloneVolume"),
+            vec![made(Body::One("Volume"))],
+        ),
+        Operation::VolumeAttach => of(
+            "Gives a sandbox the volume, at once if it runs",
+            Some("AttachVolume"),
+            vec![ok(Body::One("Sandbox"))],
+        ),
+        Operation::VolumeDetach => of(
+            "Takes the volume from a sandbox",
+            Some("DetachVolume"),
+            vec![ok(Body::One("Sandbox"))],
+        ),
+        Operation::BackupList => of(
+            "The backups of a volume, also of one that is gone; `to` says where to look",
+            None,
+            vec![ok(Body::Many("VolumeBackup"))],
+        ),
+        Operation::BackupCreate => of(
+            "Backs the volume up as it is at one moment",
+            Some("BackUpVolume"),
+            vec![made(Body::One("VolumeBackup"))],
+        ),
+        Operation::BackupRestore => of(
+            "Puts a volume that no sandbox has back to what it was",
+            Some("RestoreVolume"),
+            vec![ok(Body::One("Volume"))],
+        ),
+        Operation::BackupDelete => of(
+            "Deletes a backup, and what no other needs",
+            None,
+            vec![ok(Body::One("StatusBody"))],
         ),
         Operation::Tree => of(
             "The caller's sandboxes and checkpoints, each before what descends from it",
@@ -363,6 +455,7 @@ fn body_may_be_missing(operation: Operation) -> bool {
             | Operation::SandboxFork
             | Operation::SnapshotResume
             | Operation::ImageWarm
+            | Operation::BackupCreate
             | Operation::SleepAll
             | Operation::CollectGarbage
     )
@@ -416,6 +509,19 @@ fn parameters(route: &Route) -> Vec<Parameter> {
     if route.operation == Operation::ImageImport {
         parameters.extend(images::import_parameters());
     }
+    if route.operation == Operation::SandboxLogs {
+        let optional = |name: &str, what: &str, kind| {
+            ParameterBuilder::new()
+                .name(name)
+                .parameter_in(ParameterIn::Query)
+                .description(Some(what))
+                .required(Required::False)
+                .schema(Some(ObjectBuilder::new().schema_type(kind)))
+                .build()
+        };
+        parameters.push(optional("tail", "only so many lines", Type::Integer));
+        parameters.push(optional("follow", "true: also what comes", Type::Boolean));
+    }
     if matches!(
         route.operation,
         Operation::SandboxList | Operation::SandboxGet
@@ -439,6 +545,13 @@ fn success(reply: &Reply) -> Response {
     let mut response = ResponseBuilder::new().description(reply.what);
     response = match &reply.body {
         Body::None => response,
+        Body::Bytes => {
+            let bytes = ObjectBuilder::new()
+                .schema_type(Type::String)
+                .format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)));
+            let bytes = ContentBuilder::new().schema(Some(bytes)).build();
+            response.content("application/octet-stream", bytes)
+        }
         Body::One(schema) => response.content("application/json", content(reference(schema))),
         Body::Many(schema) => response.content(
             "application/json",

@@ -13,9 +13,11 @@ use crate::commands::gc::GcArgs;
 use crate::commands::image::ImageCommand;
 use crate::commands::inspect::InspectArgs;
 use crate::commands::list::ListArgs;
+use crate::commands::logs::LogsArgs;
 use crate::commands::pause::PauseArgs;
 use crate::commands::rollback::RollbackArgs;
 use crate::commands::serve::ServeArgs;
+use crate::commands::shell::{PsArgs, ShellArgs};
 use crate::commands::sleep::SleepArgs;
 use crate::commands::snapshot::SnapshotCommand;
 use crate::commands::start::StartArgs;
@@ -23,6 +25,7 @@ use crate::commands::stop::StopArgs;
 use crate::commands::template::TemplateCommand;
 use crate::commands::tree::TreeArgs;
 use crate::commands::user::UserCommand;
+use crate::commands::volume::VolumeCommand;
 use crate::config::keys::{API_URL, AUTH_TOKEN, DATA_DIR};
 use crate::config::load::Flags;
 
@@ -118,9 +121,22 @@ pub(crate) enum Command {
     Destroy(DestroyArgs),
     /// Run a command in a sandbox
     Exec(ExecArgs),
+    /// Attach this terminal to a shell in a sandbox
+    ///
+    /// Ctrl+\ detaches; the shell goes on, and the next `bhatti shell` comes back to it. It also goes
+    /// on if the connection breaks.
+    #[command(visible_alias = "sh")]
+    Shell(ShellArgs),
+    /// List the shells of a sandbox
+    Ps(PsArgs),
+    /// Show what the program wrote that a sandbox keeps running
+    Logs(LogsArgs),
     /// Take and use checkpoints of whole machines
     #[command(subcommand, visible_alias = "snap")]
     Snapshot(SnapshotCommand),
+    /// Make and use disks that outlive sandboxes
+    #[command(subcommand, visible_alias = "vol")]
+    Volume(VolumeCommand),
     /// Make copies of a sandbox that go on from this instant of it
     ///
     /// Memory, processes, connections and disk of the copies are those of the sandbox, which stands

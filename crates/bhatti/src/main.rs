@@ -19,10 +19,15 @@ mod signals;
 mod style;
 mod table;
 mod task;
+mod terminal;
 mod trace_file;
 mod usage;
 mod values;
 
 fn main() -> std::process::ExitCode {
+    // Before anything else is read or started: the worker gives up what it could do it with.
+    if std::env::args_os().nth(1).as_deref() == Some(bhatti_engine::WORKER_ARG.as_ref()) {
+        return bhatti_engine::image_worker();
+    }
     run::main()
 }

@@ -110,9 +110,15 @@ impl Admission {
         F: Future<Output = Result<T, Error>>,
     {
         let until = Instant::now() + wait.unwrap_or_default();
+        let mut said = false;
         loop {
             match attempt().await {
                 Err(Error::NoRoom { .. }) if Instant::now() < until => {
+                    if !std::mem::replace(&mut said, true) {
+                        tracing::debug!(
+                            "there is no room for a machine yet; a request waits for it"
+                        );
+                    }
                     tokio::time::sleep(RETRY_EVERY).await;
                 }
                 done => return done,

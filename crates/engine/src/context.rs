@@ -9,24 +9,31 @@ use bhatti_host::pool::storage::Storage;
 use bhatti_image::catalog::Catalog;
 use bhatti_image::intake::Intake;
 use bhatti_image::kit::{Kit, KitStore};
+use bhatti_image::layer::store::LayerStore;
+use bhatti_image::oci::http::Client;
 use bhatti_store::error::StoreError;
 use bhatti_store::store::Store;
 use bhatti_types::id::DataDirId;
 use bhatti_vmm::machine::{Accelerator, Vmm};
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::accelerator::Accelerators;
 use crate::admission::Admission;
+use crate::config::{ConvertOptions, RegistryOptions};
 use crate::error::Error;
 use crate::fault::Faults;
 use crate::images::lookup::ImageLocks;
 use crate::layout::Layout;
+use crate::network::Network;
 use crate::policies::Policies;
 use crate::tasks::registry::Tasks;
 use crate::templates::registry::Templates;
 use crate::templates::stock::Stock;
+use crate::volumes::backups::Backups;
+use crate::volumes::claims::VolumeClaims;
 
 /// What all parts of the engine share.
 pub(crate) struct Context {
@@ -37,6 +44,14 @@ pub(crate) struct Context {
     pub(crate) vmm: Arc<dyn Vmm>,
     pub(crate) kits: KitStore,
     pub(crate) images: Catalog,
+    /// The layers of images.
+    pub(crate) layers: LayerStore,
+    /// How they are made disks.
+    pub(crate) convert: ConvertOptions,
+    /// How registries are reached.
+    pub(crate) registries: RegistryOptions,
+    /// Made when one is reached for the first time.
+    pub(crate) registry_client: OnceCell<Client>,
     /// Who uses which image.
     pub(crate) image_locks: ImageLocks,
     /// Work that takes longer than a request.
@@ -49,6 +64,9 @@ pub(crate) struct Context {
     pub(crate) stock: Stock,
     pub(crate) admission: Admission,
     pub(crate) policies: Policies,
+    pub(crate) network: Network,
+    pub(crate) volume_claims: VolumeClaims,
+    pub(crate) backups: Backups,
     /// The host's boot.
     pub(crate) boot: String,
     /// The host is going down: nothing is started any more.
@@ -74,11 +92,14 @@ impl Context {
         vmm: Arc<dyn Vmm>,
         kits: KitStore,
         images: Catalog,
+        (layers, convert, registries): (LayerStore, ConvertOptions, RegistryOptions),
         accelerators: Accelerators,
         faults: Arc<dyn Faults>,
         (max_templates, pool): (usize, usize),
         admission: Admission,
         policies: Policies,
+        network: Network,
+        backups: Backups,
         boot: String,
     ) -> Self {
         let intake = layout
@@ -92,6 +113,10 @@ impl Context {
             vmm,
             kits,
             images,
+            layers,
+            convert,
+            registries,
+            registry_client: OnceCell::new(),
             image_locks: ImageLocks::default(),
             long: Tasks::default(),
             intake,
@@ -101,6 +126,9 @@ impl Context {
             stock: Stock::new(pool),
             admission,
             policies,
+            network,
+            volume_claims: VolumeClaims::default(),
+            backups,
             boot,
             going_down: AtomicBool::new(false),
             closing: CancellationToken::new(),

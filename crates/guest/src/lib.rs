@@ -22,3 +22,5 @@ pub mod identity;
 pub mod link;
 pub mod service;
 mod stream;
+pub mod terminal;
+pub mod volumes;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bhatti_proto::codec::{self, MAX_MESSAGE, MAX_REQUEST, MessageReader, ReadError};
 use bhatti_proto::message::{
-    Clock, Detach, Dial, Exec as ExecMessage, Freeze, Identity as IdentityMessage,
+    Card, Clock, Detach, Dial, Exec as ExecMessage, Freeze, Identity as IdentityMessage,
     NextTimer as NextTimerMessage, Ping, Ports, PowerOff, Reply, Request, Status, Stdin, Sync,
     Thaw, Variable, reply, request,
 };
@@ -29,7 +29,7 @@ use crate::stream::Stream;
 
 /// How long a guest may take to start a command. Starting one is a fork and an exec, but the
 /// guest may be a slow one that has just come out of a snapshot, with many starting at once.
-const START_LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long a guest may take to connect to one of its ports. It gives up before that itself.
 const DIAL_LIMIT: Duration = Duration::from_secs(30);
 /// How long each attempt of [`Link::connect`] but the last may take when it resyncs. An attempt
@@ -171,6 +171,14 @@ impl Link {
             grow_root: identity.grow_root,
             fresh: identity.fresh,
             service: identity.service.as_ref().map(crate::service::message),
+            card: identity.card.as_ref().map(|card| Card {
+                mac: Bytes::copy_from_slice(&card.mac.octets()),
+                address: card.address.to_bits(),
+                prefix: card.prefix.into(),
+                gateway: card.gateway.to_bits(),
+                mtu: card.mtu,
+                dns: vec![card.dns.to_bits()],
+            }),
         };
         self.done("take its identity", request::Op::Identity(message), limit)
             .await
@@ -331,7 +339,7 @@ impl Link {
     }
 
     /// A call whose only good answer is that it is done.
-    async fn done(
+    pub(crate) async fn done(
         &self,
         what: &'static str,
         op: request::Op,
@@ -471,7 +479,7 @@ fn variables(env: &Env) -> Vec<Variable> {
     env.as_map().iter().map(variable).collect()
 }
 
-fn exec_message(command: &Command) -> ExecMessage {
+pub(crate) fn exec_message(command: &Command) -> ExecMessage {
     ExecMessage {
         argv: command.argv.clone(),
         env: variables(&command.env),

@@ -267,8 +267,7 @@ impl KitStore {
 
     /// All kits that can be read, sorted by id; others are left out with a warning in the log.
     pub fn list(&self) -> Result<Vec<Kit>, KitError> {
-        let dirs = place::dirs(&self.dir, |name| !name.starts_with('.'))
-            .map_err(|source| self.error(source))?;
+        let dirs = place::finished_dirs(&self.dir).map_err(|source| self.error(source))?;
         let kits = dirs.iter().filter_map(|dir| {
             Kit::open(dir)
                 .inspect_err(|error| {

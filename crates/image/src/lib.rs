@@ -8,22 +8,27 @@
 //! | move images to where machines are kept | [`intake`] |
 //! | say what an image is | [`image`] |
 //! | say how commands run in machines of an image | [`image_config`] |
+//! | read images of registries and archives | [`oci`] |
 //! | describe an image that is made from packages | [`recipe`] |
 //! | find a recipe that bhatti ships | [`recipes`] |
 //! | make the image of a recipe | [`recipe_build`] |
 //! | make it right in a data directory | [`recipe_install`] |
 //! | read the layers of container images | [`layer`] |
+//! | make a disk of layers | [`convert`] |
 //!
 //! Kits and images are immutable once they are in place: a new one is built beside the old and
 //! renamed, so that a machine which was started from the old one keeps what it has.
 
 pub mod catalog;
+pub mod convert;
+pub mod fuzz;
 pub mod guest_kit;
 pub mod image;
 pub mod image_config;
 pub mod intake;
 pub mod kit;
 pub mod layer;
+pub mod oci;
 mod place;
 pub mod proxies;
 pub mod recipe;

@@ -71,6 +71,11 @@ pub(crate) fn settle(half_made: tempfile::TempDir, to: &Path) -> io::Result<()> 
     }
 }
 
+/// The finished directories below one, sorted by name.
+pub(crate) fn finished_dirs(parent: &Path) -> io::Result<Vec<PathBuf>> {
+    dirs(parent, |name| !name.starts_with('.'))
+}
+
 /// The directories below one whose names are wanted, sorted by name.
 pub(crate) fn dirs(parent: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<Vec<PathBuf>> {
     let mut dirs = Vec::new();

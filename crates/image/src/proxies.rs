@@ -34,6 +34,30 @@ impl Proxies {
             .fold(command, |command, (name, value)| command.env(name, value))
     }
 
+    /// Has an HTTP client go through the proxies, and through none that its own look at the
+    /// environment might find.
+    pub(crate) fn apply_to_client(
+        &self,
+        client: reqwest::ClientBuilder,
+    ) -> reqwest::Result<reqwest::ClientBuilder> {
+        let value = |wanted: &str| {
+            let found = self
+                .0
+                .iter()
+                .find(|(name, value)| name.eq_ignore_ascii_case(wanted) && !value.is_empty());
+            found.map(|(_, value)| value.as_str())
+        };
+        let except = value("no_proxy").and_then(reqwest::NoProxy::from_string);
+        let mut client = client.no_proxy();
+        if let Some(address) = value("https_proxy") {
+            client = client.proxy(reqwest::Proxy::https(address)?.no_proxy(except.clone()));
+        }
+        if let Some(address) = value("http_proxy") {
+            client = client.proxy(reqwest::Proxy::http(address)?.no_proxy(except));
+        }
+        Ok(client)
+    }
+
     /// The variables as `NAME=value`, for programs that clear the environment themselves.
     pub fn assignments(&self) -> impl Iterator<Item = String> {
         self.0.iter().map(|(name, value)| format!("{name}={value}"))

@@ -15,6 +15,7 @@ use crate::freezer::Freezer;
 use crate::reaper::Reaper;
 use crate::service::supervisor::Supervisor;
 use crate::system::{System, SystemError};
+use crate::terminal::sessions::Sessions;
 
 /// An agent. Clones share it.
 #[derive(Debug, Clone)]
@@ -39,6 +40,7 @@ struct Inner {
     supervisor: Arc<Supervisor>,
     /// Holds writes to the disk while it is copied.
     freezer: Freezer,
+    sessions: Sessions,
     since: Instant,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -67,6 +69,7 @@ impl Agent {
                 looking: Arc::default(),
                 supervisor: Arc::new(supervisor),
                 freezer: Freezer::default(),
+                sessions: Sessions::default(),
                 since: Instant::now(),
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),
@@ -85,6 +88,10 @@ impl Agent {
     /// Ends the program that the machine keeps running, in good order. It is not started again.
     pub async fn end_service(&self) {
         self.inner.supervisor.end().await;
+    }
+
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.inner.sessions
     }
 
     pub(crate) fn supervisor(&self) -> &Supervisor {

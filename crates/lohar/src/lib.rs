@@ -34,4 +34,6 @@ pub mod session;
 mod sys;
 pub mod system;
 mod systemctl;
+mod terminal;
 mod timers;
+mod volumes;

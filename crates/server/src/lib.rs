@@ -21,4 +21,5 @@ mod image_view;
 mod limits;
 mod observe;
 mod routes;
+mod run;
 mod view;

@@ -1,6 +1,7 @@
 //! `bhatti inspect`.
 
 use bhatti_api::idle::Idle;
+use bhatti_api::run::Run;
 use bhatti_api::sandbox::Sandbox;
 use bhatti_types::name::SandboxName;
 use clap::Args;
@@ -69,6 +70,40 @@ fn awake(idle: &Idle) -> Vec<(&'static str, String)> {
     lines
 }
 
+/// What it may reach.
+fn egress(sandbox: &Sandbox) -> String {
+    if sandbox.allow_cidrs.is_empty() {
+        sandbox.egress.clone()
+    } else {
+        format!("{} and {}", sandbox.egress, sandbox.allow_cidrs.join(", "))
+    }
+}
+
+/// The program that it keeps running, and how that is.
+fn program(run: &Run) -> Vec<(&'static str, String)> {
+    let command = run.command.join(" ");
+    let mut lines = vec![("Runs", format!("{command} (restart {})", run.restart))];
+    let Some(state) = &run.state else {
+        return lines;
+    };
+    let mut words = vec![match (&state.pid, &state.since) {
+        (Some(pid), Some(since)) => format!("{} as {pid} since {since}", state.status),
+        (_, Some(since)) => format!("{} since {since}", state.status),
+        (_, None) => state.status.clone(),
+    }];
+    if state.restarts > 0 {
+        words.push(format!("started again {} times", state.restarts));
+    }
+    words.extend(match (state.exit_code, state.signal) {
+        (_, Some(signal)) => Some(format!("last ended by signal {signal}")),
+        (Some(code), None) => Some(format!("last ended with exit code {code}")),
+        (None, None) => None,
+    });
+    words.extend(state.error.clone());
+    lines.push(("Program", words.join(", ")));
+    lines
+}
+
 fn people(sandbox: &Sandbox) -> String {
     let engine = match &sandbox.accelerator {
         Some(accelerator) => format!("{} ({accelerator})", sandbox.engine),
@@ -102,11 +137,21 @@ fn people(sandbox: &Sandbox) -> String {
         let shared = values::on_disk(sandbox.disk_shared_bytes);
         lines.push(("On disk", format!("{own} own, {shared} shared")));
     }
+    lines.extend(sandbox.volumes.iter().map(|volume| {
+        let how = if volume.read_only { ", read only" } else { "" };
+        (
+            "Volume",
+            format!("{} at {}{how}", volume.name, volume.mount),
+        )
+    }));
     lines.push(("Engine", engine));
     if !sandbox.ip.is_empty() {
         lines.push(("IP", sandbox.ip.clone()));
+        lines.push(("Egress", egress(sandbox)));
     }
     lines.extend(sandbox.user.clone().map(|user| ("User", user)));
+    lines.extend(sandbox.init.clone().map(|init| ("Init", init)));
+    lines.extend(sandbox.run.iter().flat_map(program));
     if !sandbox.labels.is_empty() {
         lines.push(("Labels", values::joined(&sandbox.labels)));
     }

@@ -1,21 +1,26 @@
 //! The commands, one file each.
 
+pub(crate) mod backup;
 pub(crate) mod completion;
 pub(crate) mod config;
 pub(crate) mod create;
 pub(crate) mod destroy;
 pub(crate) mod edit;
-pub(crate) mod exec;
+pub(crate) mod egress_args;
+mod exec;
 pub(crate) mod fork;
 pub(crate) mod gc;
 pub(crate) mod idle_args;
 pub(crate) mod image;
 pub(crate) mod inspect;
 pub(crate) mod list;
+pub(crate) mod logs;
 pub(crate) mod pause;
 pub(crate) mod rollback;
+pub(crate) mod run_args;
 pub(crate) mod serve;
 pub(crate) mod setup;
+pub(crate) mod shell;
 pub(crate) mod size_args;
 pub(crate) mod sleep;
 pub(crate) mod snapshot;
@@ -25,3 +30,4 @@ pub(crate) mod template;
 pub(crate) mod tree;
 pub(crate) mod user;
 pub(crate) mod version;
+pub(crate) mod volume;

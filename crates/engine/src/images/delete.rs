@@ -7,6 +7,7 @@
 use bhatti_image::catalog::Owner;
 use bhatti_types::name::ImageName;
 
+use super::gc::Collect;
 use super::lookup::Seen;
 use crate::context::Context;
 use crate::engine::Engine;
@@ -70,7 +71,10 @@ impl Context {
         Self::blocking(move || catalog.remove(&owner, &removed)).await??;
         drop(alone);
         tracing::info!(image = %name, owner = %seen.owner, "an image was deleted");
-        Ok(self.forget_outdated_templates().await)
+        let templates = self.forget_outdated_templates().await;
+        // Its layers too, but for those that others were made from.
+        self.unused_layers(Collect::Delete).await?;
+        Ok(templates)
     }
 }
 

@@ -126,4 +126,30 @@ impl Context {
         }
         Ok(found)
     }
+
+    /// Layers that no image names and nobody uses, and the beginnings of some.
+    pub(crate) async fn unused_layers(&self, collect: Collect) -> Result<Vec<Garbage>, Error> {
+        let (catalog, layers) = (self.images.clone(), self.layers.clone());
+        Self::blocking(move || {
+            let named = catalog.list_all()?.into_iter();
+            let named = named.flat_map(|(_, image)| image.layers);
+            let keep: HashSet<_> = named.filter_map(|digest| digest.parse().ok()).collect();
+            let found = match collect {
+                Collect::Tell => layers.garbage(&keep),
+                Collect::Delete => layers.collect(&keep),
+            };
+            let found = found.map_err(Error::internal)?.into_iter();
+            Ok(found
+                .map(|garbage| Garbage {
+                    kind: GarbageKind::Layer,
+                    name: match garbage.digest {
+                        Some(digest) => digest.to_string(),
+                        None => "the beginning of one".to_owned(),
+                    },
+                    bytes: garbage.disk,
+                })
+                .collect())
+        })
+        .await?
+    }
 }

@@ -61,6 +61,12 @@ impl ImageLocks {
         self.of(dir).try_write_owned().ok()
     }
 
+    /// The right to make an image, while no other is made in this place.
+    pub(super) async fn making(&self, dir: &Path) -> OwnedRwLockWriteGuard<()> {
+        // No image has such a path.
+        self.of(&dir.join("making")).write_owned().await
+    }
+
     /// The right to change an image, once nobody uses it. Who wants to begin waits meanwhile.
     pub(super) async fn write(&self, dir: &Path) -> Result<OwnedRwLockWriteGuard<()>, Error> {
         let lock = self.of(dir);

@@ -13,10 +13,12 @@
 //! | let others see one | [`share`] |
 //! | delete what no image needs any more | [`gc`] |
 
-pub mod credentials_tmp;
+pub mod archive;
 mod delete;
+mod error;
 pub mod gc;
 pub(crate) mod lookup;
+mod make;
 pub mod pull;
 mod quota;
 pub mod request;

@@ -4,9 +4,11 @@ use bhatti_image::catalog::{Owner, Taken};
 use bhatti_image::image::Image;
 use bhatti_types::name::ImageName;
 
+use super::lookup::Seen;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::request::{Caller, ImagePlace, Role};
+use crate::view::Scope;
 
 /// Where a new image goes, and what is there.
 #[derive(Debug, Clone)]
@@ -29,6 +31,19 @@ impl Target {
         }
     }
 
+    /// An image that is there as its maker sees it.
+    pub(crate) fn seen(&self, image: Image) -> Seen {
+        Seen {
+            scope: match &self.owner {
+                Owner::Host => Scope::Host,
+                Owner::User(_) => Scope::Own,
+            },
+            owner: self.owner.clone(),
+            image,
+            hidden: false,
+        }
+    }
+
     /// What its making does about an image that has come there meanwhile.
     pub(crate) fn taken(&self) -> Taken {
         match self.there {
@@ -39,6 +54,19 @@ impl Target {
 }
 
 impl Context {
+    /// Whose a new image of the caller's becomes.
+    #[expect(clippy::unused_self, reason = "it belongs to the others")]
+    pub(super) fn image_owner(&self, caller: &Caller, place: ImagePlace) -> Result<Owner, Error> {
+        match (place, caller.role) {
+            (ImagePlace::Own, _) => Ok(Owner::User(caller.user.clone())),
+            (ImagePlace::Host, Role::Admin) => Ok(Owner::Host),
+            (ImagePlace::Host, Role::User) => Err(Error::Conflict {
+                message: "only the host's administrator makes images for all users".to_owned(),
+                hint: Some("make one of your own, and share it".to_owned()),
+            }),
+        }
+    }
+
     /// Where a new image of the caller's goes. [`Error::Quota`] if it has too many, the one that
     /// has the name not counted.
     pub(crate) async fn image_target(
@@ -47,16 +75,7 @@ impl Context {
         place: ImagePlace,
         name: ImageName,
     ) -> Result<Target, Error> {
-        let owner = match (place, caller.role) {
-            (ImagePlace::Own, _) => Owner::User(caller.user.clone()),
-            (ImagePlace::Host, Role::Admin) => Owner::Host,
-            (ImagePlace::Host, Role::User) => {
-                return Err(Error::Conflict {
-                    message: "only the host's administrator makes images for all users".to_owned(),
-                    hint: Some("make one of your own, and share it".to_owned()),
-                });
-            }
-        };
+        let owner = self.image_owner(caller, place)?;
         let limit = self.user_row(&caller.user).await?.max_images;
         let (catalog, place) = (self.images.clone(), owner.clone());
         let images = Self::blocking(move || catalog.list(&place)).await??;

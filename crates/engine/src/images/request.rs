@@ -1,6 +1,6 @@
 //! What callers ask for about images, already checked as far as its form goes.
 
-pub use super::credentials_tmp::{Credentials, Secret};
+pub use bhatti_image::oci::credentials::{Credentials, Secret};
 use bhatti_types::name::ImageName;
 
 use crate::request::ImagePlace;

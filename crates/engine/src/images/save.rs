@@ -17,7 +17,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Kind};
 use crate::request::{Caller, ImagePlace};
 use crate::sandbox::handle::Handle;
-use crate::view::{ImageView, Owner, Scope};
+use crate::view::ImageView;
 
 impl Engine {
     /// Makes an image of a sandbox's disk as it is now. A running sandbox goes on, its writes held
@@ -91,15 +91,7 @@ impl Context {
             Ok::<_, Error>(new.finish(&manifest, taken)?)
         })
         .await??;
-        let seen = Seen {
-            scope: match target.owner {
-                Owner::Host => Scope::Host,
-                Owner::User(_) => Scope::Own,
-            },
-            owner: target.owner,
-            image,
-            hidden: false,
-        };
+        let seen = target.seen(image);
         self.image_view(caller, seen).await
     }
 }

@@ -69,7 +69,10 @@ impl Directory {
             state.has_machine().then(|| view.memory.bytes())
         };
         let inner = self.lock();
-        let memory = inner.handles.values().filter_map(|handle| handle.look(awake));
+        let memory = inner
+            .handles
+            .values()
+            .filter_map(|handle| handle.look(awake));
         memory.sum()
     }
 

@@ -58,9 +58,12 @@ impl Reporter {
         });
     }
 
-    /// Says how many bytes of the phase are done.
-    pub fn done(&self, done_bytes: u64) {
-        self.update(|progress| progress.done_bytes = done_bytes);
+    /// Says how many bytes of how many of the phase are done.
+    pub fn amount(&self, done_bytes: u64, total_bytes: u64) {
+        self.update(|progress| {
+            progress.done_bytes = done_bytes;
+            progress.total_bytes = Some(total_bytes);
+        });
     }
 
     /// Adds to the bytes that are done.

@@ -10,6 +10,7 @@ use super::registry::Entry;
 use crate::checkpoint;
 use crate::context::Context;
 use crate::error::Error;
+use crate::images::gc::Collect;
 
 /// Time for creates in progress to have what they need of a template.
 const USE_LIMIT: Duration = Duration::from_mins(2);
@@ -21,6 +22,17 @@ impl Context {
         let Err(refused) = self.admit_disk(bytes) else {
             return Ok(());
         };
+        // Nobody misses layers of which no image is made.
+        let collected = self.unused_layers(Collect::Delete).await;
+        if let Err(error) = &collected {
+            tracing::warn!(
+                error = error as &dyn std::error::Error,
+                "layers that nothing needs were not deleted"
+            );
+        }
+        if self.admit_disk(bytes).is_ok() {
+            return Ok(());
+        }
         let (evictable, total) = self.evictable().await;
         if self.admit_disk(bytes.saturating_sub(total)).is_err() {
             return Err(refused);

@@ -16,3 +16,4 @@ mod older;
 mod resync;
 mod services;
 mod streams;
+mod terminals;

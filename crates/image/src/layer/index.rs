@@ -4,6 +4,7 @@
 //! and the entries. It is a cache: one that cannot be read is made again from the blob.
 
 use std::io::{self, Read, Write};
+use std::path::Path;
 
 use bhatti_ext4::tree::{Data, Device, MAJOR_MAX, MINOR_MAX, Metadata, Piece, Time, Xattr};
 
@@ -278,6 +279,14 @@ impl LayerIndex {
             entries,
         })
     }
+}
+
+/// Whether a file is an index of this version, by its first bytes.
+pub(crate) fn is_current(path: &Path) -> bool {
+    let mut start = [0; MAGIC.len() + 4];
+    let read = fs_err::File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    let (magic, version) = start.split_at(MAGIC.len());
+    read.is_ok() && magic == MAGIC && version == VERSION.to_le_bytes()
 }
 
 /// What an index within the limits takes at most: no number has more than 10 bytes, an entry has

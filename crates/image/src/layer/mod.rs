@@ -11,6 +11,7 @@
 //! | find what is in a layer, in one pass | [`scan`](mod@scan) |
 //! | keep what was found | [`index`] |
 //! | put layers over each other | [`merge`](mod@merge) |
+//! | fetch layers, keep them and delete them | [`store`] |
 
 mod codec;
 pub mod decompress;
@@ -25,4 +26,5 @@ mod path;
 pub mod scan;
 #[cfg(test)]
 mod scan_test;
-mod tar;
+pub mod store;
+pub(crate) mod tar;

@@ -7,6 +7,7 @@
 
 use std::ffi::CString;
 use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -24,6 +25,8 @@ use crate::reaper::{Reaper, Started};
 pub(crate) enum Output<'a> {
     /// To us.
     Pipes,
+    /// To a terminal, with its input, which becomes the command's controlling one.
+    Terminal(&'a OwnedFd),
     /// To a file, opened as the command's user.
     File { path: &'a Path, how: FileMode },
 }
@@ -56,11 +59,11 @@ pub(crate) fn start(
         Output::Pipes => {
             command.stdout(Stdio::piped()).stderr(Stdio::piped());
         }
-        Output::File { .. } => {
+        Output::File { .. } | Output::Terminal(_) => {
             command.stdout(Stdio::null()).stderr(Stdio::null());
         }
     }
-    command.stdin(if plan.stdin {
+    command.stdin(if plan.stdin && !matches!(output, Output::Terminal(_)) {
         Stdio::piped()
     } else {
         Stdio::null()
@@ -97,6 +100,8 @@ struct Prepared {
     change_user: bool,
     cwd: CString,
     file: Option<(CString, libc::c_int)>,
+    /// The program's end of a terminal; open until the child has been started.
+    terminal: Option<RawFd>,
     /// The agent is protected from a lack of memory, which commands must not be.
     expose: bool,
 }
@@ -121,7 +126,7 @@ impl Prepared {
         };
         let own = nix::unistd::geteuid();
         let file = match output {
-            Output::Pipes => None,
+            Output::Pipes | Output::Terminal(_) => None,
             Output::File { path, how } => {
                 let how = match how {
                     FileMode::New => libc::O_EXCL,
@@ -137,6 +142,10 @@ impl Prepared {
             change_user: own.is_root() || own.as_raw() != plan.user.uid,
             cwd: c_string(&plan.cwd)?,
             file,
+            terminal: match output {
+                Output::Terminal(end) => Some(end.as_raw_fd()),
+                Output::Pipes | Output::File { .. } => None,
+            },
             expose: is_protected(),
         })
     }
@@ -147,6 +156,12 @@ impl Prepared {
         // its own copy of; every C string ends in NUL, `groups` has the length that is given.
         unsafe {
             libc::setsid();
+            if let Some(terminal) = self.terminal {
+                step(STEP_OUTPUT, libc::ioctl(terminal, libc::TIOCSCTTY, 0))?;
+                for stream in 0..3 {
+                    step(STEP_OUTPUT, libc::dup2(terminal, stream))?;
+                }
+            }
             if self.expose {
                 let score = libc::open(OOM_SCORE.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
                 if score >= 0 {
@@ -226,6 +241,7 @@ fn refusal(plan: &Plan, output: Output<'_>, error: &io::Error) -> Refusal {
             let path = match output {
                 Output::File { path, .. } => path,
                 Output::Pipes => Path::new("a pipe"),
+                Output::Terminal(_) => Path::new("a terminal"),
             };
             Refusal::new(
                 RefusalKind::BadOutput,

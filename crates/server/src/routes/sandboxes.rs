@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::body::{Json as JsonBody, JsonOrDefault};
 use crate::error::ApiError;
 use crate::extract::{Asking, SandboxKey};
-use crate::{convert, view};
+use crate::{convert, run, view};
 
 /// The query of a request, in pairs.
 type Pairs = Result<Query<Vec<(String, String)>>, axum::extract::rejection::QueryRejection>;
@@ -163,9 +163,14 @@ pub(crate) async fn show(
     } else {
         None
     };
+    let service = app.engine().service_status(&caller, &key).await?;
+    let mut shown = view::sandbox_with(shown, usage);
+    if let Some(run) = &mut shown.run {
+        run.state = service.map(run::state);
+    }
     Ok(Json(Sandbox {
         idle: Some(view::idle(idle)),
-        ..view::sandbox_with(shown, usage)
+        ..shown
     }))
 }
 

@@ -10,6 +10,7 @@ use bhatti_types::env::Env;
 use bhatti_types::id::{RequestId, SandboxId, SnapshotId, UserId, hex};
 use bhatti_types::idle::IdleSettings;
 use bhatti_types::labels::Labels;
+use bhatti_types::run::Init;
 use bhatti_types::secret::Token;
 use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
 use bhatti_types::state::{Status, Thermal};
@@ -57,6 +58,7 @@ fn furnish(dir: &std::path::Path) -> (Token, SandboxId) {
         max_memory_mb_per_sandbox: 1024,
         max_snapshots: 1,
         max_images: 1,
+        max_volume_mb: 1000,
         created_at: Timestamp::UNIX_EPOCH,
         idle: IdleSettings::default(),
     };
@@ -86,6 +88,8 @@ fn furnish(dir: &std::path::Path) -> (Token, SandboxId) {
         used_at: None,
         wake_at: None,
         parent: None,
+        init: Init::default(),
+        run: None,
     };
     let snapshot = SnapshotRow {
         id: SnapshotId::random(),
@@ -109,6 +113,8 @@ fn furnish(dir: &std::path::Path) -> (Token, SandboxId) {
         disk_bytes: 4096,
         created_at: Timestamp::UNIX_EPOCH,
         automatic: false,
+        init: Init::default(),
+        run: None,
     };
     store.user_insert(&user).unwrap();
     store.sandbox_insert(&sandbox, 1).unwrap();

@@ -40,7 +40,8 @@ fn tracer(pid: u32) -> u32 {
         .expect("the kernel tells of it")
 }
 
-async fn fail(pid: u32, call: &str, error: &str) -> Child {
+/// Has system calls of a process fail, until this is dropped.
+pub(crate) async fn fail(pid: u32, call: &str, error: &str) -> Child {
     let child = Command::new("strace")
         .args([
             "-f",

@@ -5,7 +5,9 @@
 mod broken;
 mod cycles;
 mod density;
+mod full;
 mod idle;
+mod pressure;
 mod races;
 mod timers;
 
