@@ -44,6 +44,10 @@ const PACKAGES: &[Package] = &[
         purpose: "makes the image `base`",
     },
     Package {
+        name: "nftables",
+        purpose: "users' networks",
+    },
+    Package {
         name: "qemu-system-x86",
         purpose: "runs guests",
     },
