@@ -115,7 +115,9 @@ impl Admission {
             match attempt().await {
                 Err(Error::NoRoom { .. }) if Instant::now() < until => {
                     if !std::mem::replace(&mut said, true) {
-                        tracing::debug!("there is no room for a machine yet; a request waits for it");
+                        tracing::debug!(
+                            "there is no room for a machine yet; a request waits for it"
+                        );
                     }
                     tokio::time::sleep(RETRY_EVERY).await;
                 }

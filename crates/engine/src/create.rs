@@ -86,7 +86,7 @@ impl Engine {
         Ok(Wanted {
             shape,
             image,
-            lease,
+            _lease: lease,
         })
     }
 
