@@ -102,6 +102,12 @@ pub(crate) enum Failure {
     /// The daemon was told twice to stop.
     #[error("stopped at once; requests in progress were cut off")]
     CutOff { signal: u8 },
+    /// The user's own credentials for registries can't be read.
+    #[error("failed to find credentials for the registry")]
+    Credentials {
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The user gave up on something, and nothing is left of it.
     #[error("given up; nothing was made")]
     Interrupted { signal: u8 },
@@ -131,6 +137,7 @@ impl Failure {
             | Self::Engine { .. }
             | Self::Recipe { .. }
             | Self::RecipeBuild { .. }
+            | Self::Credentials { .. }
             | Self::Serve { .. } => ExitCode::from(FAILED),
         }
     }
@@ -182,6 +189,9 @@ impl Failure {
             | Self::CutOff { .. }
             | Self::Interrupted { .. }
             | Self::GivenUp { .. } => None,
+            Self::Credentials { .. } => {
+                Some("give them with --auth, or put the file right".to_owned())
+            }
         }
     }
 }
