@@ -1,4 +1,17 @@
 -- schema version 3
+CREATE TABLE attachments (
+    volume_id  TEXT NOT NULL REFERENCES volumes (id),
+    sandbox_id TEXT NOT NULL REFERENCES sandboxes (id),
+    slot       INTEGER NOT NULL,
+    serial     TEXT NOT NULL,
+    mount      TEXT NOT NULL,
+    read_only  INTEGER NOT NULL,
+    owned      INTEGER NOT NULL,
+    PRIMARY KEY (sandbox_id, slot),
+    UNIQUE (volume_id, sandbox_id),
+    UNIQUE (sandbox_id, serial),
+    UNIQUE (sandbox_id, mount)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE image_shares (
     owner_id  TEXT NOT NULL REFERENCES users (id),
     image     TEXT NOT NULL,
@@ -42,7 +55,7 @@ CREATE TABLE sandboxes (
     machine      TEXT,
     created_at   TEXT NOT NULL,
     stopped_at   TEXT
-, idle TEXT NOT NULL DEFAULT '{}', used_at TEXT, wake_at TEXT, parent TEXT) STRICT;
+, idle TEXT NOT NULL DEFAULT '{}', used_at TEXT, wake_at TEXT, parent TEXT, init TEXT NOT NULL DEFAULT 'lohar', run TEXT) STRICT;
 CREATE TABLE snapshots (
     id             TEXT PRIMARY KEY,
     user_id        TEXT NOT NULL REFERENCES users (id),
@@ -63,7 +76,7 @@ CREATE TABLE snapshots (
     accelerator    TEXT,
     stall_ms       INTEGER NOT NULL,
     disk_bytes     INTEGER NOT NULL,
-    created_at     TEXT NOT NULL, automatic INTEGER NOT NULL DEFAULT 0,
+    created_at     TEXT NOT NULL, automatic INTEGER NOT NULL DEFAULT 0, init TEXT NOT NULL DEFAULT 'lohar', run TEXT,
     UNIQUE (user_id, name)
 ) STRICT;
 CREATE TABLE users (
@@ -75,5 +88,16 @@ CREATE TABLE users (
     max_memory_mb_per_sandbox INTEGER NOT NULL,
     max_snapshots             INTEGER NOT NULL,
     created_at                TEXT NOT NULL
-, idle TEXT NOT NULL DEFAULT '{}', max_images INTEGER NOT NULL DEFAULT 10) STRICT;
+, idle TEXT NOT NULL DEFAULT '{}', max_volume_mb INTEGER NOT NULL DEFAULT 20480, max_images INTEGER NOT NULL DEFAULT 10) STRICT;
+CREATE TABLE volumes (
+    id         TEXT PRIMARY KEY,
+    user_id    TEXT NOT NULL REFERENCES users (id),
+    name       TEXT NOT NULL,
+    status     TEXT NOT NULL,
+    size_mb    INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    created_at TEXT NOT NULL,
+    UNIQUE (user_id, name)
+) STRICT;
+CREATE UNIQUE INDEX attachments_writer ON attachments (volume_id) WHERE read_only = 0;
 CREATE UNIQUE INDEX sandboxes_name ON sandboxes (user_id, name) WHERE status <> 'destroying';

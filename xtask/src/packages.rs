@@ -69,7 +69,11 @@ const PACKAGES: &[Package] = &[
     },
     Package {
         name: "umoci",
-        purpose: "unpacks images to compare with, in the tests",
+        purpose: "unpacks images in another way, in the tests",
+    },
+    Package {
+        name: "util-linux",
+        purpose: "has volumes checked by a user that may do nothing else",
     },
     Package {
         name: "xfsprogs",

@@ -21,14 +21,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "bhatti-image",
         &["bhatti-ext4", "bhatti-host", "bhatti-types"],
     ),
+    ("bhatti-net", &["bhatti-host", "bhatti-types"]),
     ("bhatti-vmm", &["bhatti-host", "bhatti-types"]),
+    ("bhatti-backup", &["bhatti-host", "bhatti-types"]),
     (
         "bhatti-engine",
         &[
+            "bhatti-backup",
             "bhatti-guest",
             "bhatti-host",
             "bhatti-image",
             "bhatti-lifecycle",
+            "bhatti-net",
             "bhatti-store",
             "bhatti-types",
             "bhatti-vmm",

@@ -17,3 +17,4 @@ pub mod task;
 pub mod template;
 pub mod tree;
 pub mod user;
+pub mod volume;

@@ -14,6 +14,7 @@ use crate::image::TAR;
 use crate::routes::{Auth, EXISTING_HEADER, Method, NDJSON, Operation, ROUTES, Route};
 use crate::{
     error, exec, host, idle, image, run, sandbox, shell, snapshot, task, template, tree, user,
+    volume,
 };
 
 mod images;
@@ -77,6 +78,18 @@ const TOKEN_SCHEME: &str = "token";
     user::CreatedUser,
     user::RotatedKey,
     user::User,
+    volume::AttachVolume,
+    volume::AttachedVolume,
+    volume::BackUpVolume,
+    volume::CloneVolume,
+    volume::CreateVolume,
+    volume::DetachVolume,
+    volume::PersistentVolume,
+    volume::ResizeVolume,
+    volume::RestoreVolume,
+    volume::Volume,
+    volume::VolumeAttachment,
+    volume::VolumeBackup,
 )))]
 struct Schemas;
 
@@ -259,6 +272,58 @@ fn describe(operation: Operation) -> Description {
             Some("ResumeSnapshot"),
             vec![made(Body::One("Sandbox"))],
         ),
+        Operation::VolumeList => of("The caller's volumes", None, vec![ok(Body::Many("Volume"))]),
+        Operation::VolumeCreate => of(
+            "Makes an empty volume",
+            Some("CreateVolume"),
+            vec![made(Body::One("Volume"))],
+        ),
+        Operation::VolumeGet => of("One volume", None, vec![ok(Body::One("Volume"))]),
+        Operation::VolumeDelete => of(
+            "Deletes a volume that no sandbox has",
+            None,
+            vec![ok(Body::One("StatusBody"))],
+        ),
+        Operation::VolumeResize => of(
+            "Makes a volume larger",
+            Some("ResizeVolume"),
+            vec![ok(Body::One("Volume"))],
+        ),
+        Operation::VolumeClone => of(
+            "Makes a volume that holds what this one holds now",
+            Some("CloneVolume"),
+            vec![made(Body::One("Volume"))],
+        ),
+        Operation::VolumeAttach => of(
+            "Gives a sandbox the volume, at once if it runs",
+            Some("AttachVolume"),
+            vec![ok(Body::One("Sandbox"))],
+        ),
+        Operation::VolumeDetach => of(
+            "Takes the volume from a sandbox",
+            Some("DetachVolume"),
+            vec![ok(Body::One("Sandbox"))],
+        ),
+        Operation::BackupList => of(
+            "The backups of a volume, also of one that is gone; `to` says where to look",
+            None,
+            vec![ok(Body::Many("VolumeBackup"))],
+        ),
+        Operation::BackupCreate => of(
+            "Backs the volume up as it is at one moment",
+            Some("BackUpVolume"),
+            vec![made(Body::One("VolumeBackup"))],
+        ),
+        Operation::BackupRestore => of(
+            "Puts a volume that no sandbox has back to what it was",
+            Some("RestoreVolume"),
+            vec![ok(Body::One("Volume"))],
+        ),
+        Operation::BackupDelete => of(
+            "Deletes a backup, and what no other needs",
+            None,
+            vec![ok(Body::One("StatusBody"))],
+        ),
         Operation::Tree => of(
             "The caller's sandboxes and checkpoints, each before what descends from it",
             None,
@@ -390,6 +455,7 @@ fn body_may_be_missing(operation: Operation) -> bool {
             | Operation::SandboxFork
             | Operation::SnapshotResume
             | Operation::ImageWarm
+            | Operation::BackupCreate
             | Operation::SleepAll
             | Operation::CollectGarbage
     )

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use crate::idle::Idle;
 use crate::run::{CreateRun, Run};
+use crate::volume::{AttachedVolume, PersistentVolume};
 
 /// `POST /sandboxes`. Everything may be left out. Unknown fields are refused with 400, so that a
 /// feature this daemon lacks is not silently dropped.
@@ -55,6 +56,12 @@ pub struct CreateSandbox {
     /// Whether it is woken for timers of its guest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wake_timers: Option<bool>,
+    /// What it may reach: `open`, `public` or `deny`; `public` if missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub egress: Option<String>,
+    /// Address ranges that it may reach besides, such as `192.0.2.0/24`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_cidrs: Option<Vec<String>>,
     /// What process 1 is: `lohar`, bhatti's own agent; `systemd`, the image's; or `auto`, also if
     /// missing: what the image asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,6 +72,9 @@ pub struct CreateSandbox {
     /// How long to wait for room in the host's memory, in seconds, before giving up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait_sec: Option<u64>,
+    /// Its volumes, at most 24.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub persistent_volumes: Vec<PersistentVolume>,
 }
 
 /// One sandbox as shown.
@@ -86,9 +96,15 @@ pub struct Sandbox {
     /// The accelerator under it: `kvm` or `tcg`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accelerator: Option<String>,
-    /// Its address, if it has one.
+    /// Its address in its user's network; empty if it has none.
     #[serde(default)]
     pub ip: String,
+    /// What it may reach: `open`, `public` or `deny`.
+    #[serde(default)]
+    pub egress: String,
+    /// Address ranges that it may reach besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_cidrs: Vec<String>,
     /// Public addresses of its ports.
     #[serde(default)]
     pub urls: Vec<String>,
@@ -119,6 +135,9 @@ pub struct Sandbox {
     /// Id of the sandbox it was forked from, which may be gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forked_from: Option<String>,
+    /// Its volumes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<AttachedVolume>,
     /// What process 1 is, if not bhatti's own agent: `systemd`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<String>,
@@ -151,7 +170,7 @@ pub struct SandboxLine {
     /// As in [`Sandbox::thermal`].
     pub thermal: Cow<'static, str>,
     /// Public addresses of its ports.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
 }
 

@@ -21,6 +21,9 @@ pub struct CreateUser {
     /// Most checkpoints at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_snapshots: Option<u32>,
+    /// Most storage of all volumes together, in MiB; 20480 if missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_volume_mb: Option<u32>,
     /// Most images of its own at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_images: Option<u32>,
@@ -41,6 +44,9 @@ pub struct User {
     pub max_memory_mb_per_sandbox: u32,
     /// Most checkpoints at once.
     pub max_snapshots: u32,
+    /// Most storage of all volumes together, in MiB.
+    #[serde(default)]
+    pub max_volume_mb: u32,
     /// Most images of its own at once.
     #[serde(default)]
     pub max_images: u32,

@@ -25,6 +25,7 @@ use crate::commands::stop::StopArgs;
 use crate::commands::template::TemplateCommand;
 use crate::commands::tree::TreeArgs;
 use crate::commands::user::UserCommand;
+use crate::commands::volume::VolumeCommand;
 use crate::config::keys::{API_URL, AUTH_TOKEN, DATA_DIR};
 use crate::config::load::Flags;
 
@@ -133,6 +134,9 @@ pub(crate) enum Command {
     /// Take and use checkpoints of whole machines
     #[command(subcommand, visible_alias = "snap")]
     Snapshot(SnapshotCommand),
+    /// Make and use disks that outlive sandboxes
+    #[command(subcommand, visible_alias = "vol")]
+    Volume(VolumeCommand),
     /// Make copies of a sandbox that go on from this instant of it
     ///
     /// Memory, processes, connections and disk of the copies are those of the sandbox, which stands

@@ -21,6 +21,14 @@ pub(crate) const STORAGE: &str = "BHATTI_STORAGE";
 pub(crate) const DISK_RESERVE_MB: &str = "BHATTI_DISK_RESERVE_MB";
 /// What machines that are awake may have together.
 pub(crate) const MEMORY_LIMIT_MB: &str = "BHATTI_MEMORY_LIMIT_MB";
+/// Whether machines have networks.
+pub(crate) const NETWORK: &str = "BHATTI_NETWORK";
+/// The range that networks are made of.
+pub(crate) const NETWORK_RANGE: &str = "BHATTI_NETWORK_RANGE";
+/// Resolvers for names outside.
+pub(crate) const NETWORK_DNS: &str = "BHATTI_NETWORK_DNS";
+/// Private ranges that machines may be let into.
+pub(crate) const NETWORK_PRIVATE: &str = "BHATTI_NETWORK_PRIVATE";
 /// How much the daemon logs.
 pub(crate) const LOG_LEVEL: &str = "BHATTI_LOG_LEVEL";
 /// Whether the daemon limits request rates.
@@ -35,6 +43,8 @@ pub(crate) const IDLE_PAUSE: &str = "BHATTI_IDLE_PAUSE";
 pub(crate) const IDLE_COLD: &str = "BHATTI_IDLE_COLD";
 /// How long a request waits for a sandbox to wake.
 pub(crate) const WAKE_LIMIT: &str = "BHATTI_WAKE_LIMIT";
+/// Over the key `backup`.
+pub(crate) const BACKUP: &str = "BHATTI_BACKUP";
 /// One configuration file in place of the two.
 pub(crate) const CONFIG: &str = "BHATTI_CONFIG";
 /// The host's configuration file in place of the usual one.
@@ -114,6 +124,22 @@ pub(crate) const VARIABLES: &[Variable] = &[
         help: "memory that machines of `bhatti serve` may have, over `memory_limit_mb`",
     },
     Variable {
+        name: NETWORK,
+        help: "networks of `bhatti serve`, over `network`",
+    },
+    Variable {
+        name: NETWORK_RANGE,
+        help: "range of the networks of `bhatti serve`, over `network_range`",
+    },
+    Variable {
+        name: NETWORK_DNS,
+        help: "resolvers that `bhatti serve` asks, over `network_dns`",
+    },
+    Variable {
+        name: NETWORK_PRIVATE,
+        help: "private ranges opened by `bhatti serve`, over `network_private`",
+    },
+    Variable {
         name: LOG_LEVEL,
         help: "how much `bhatti serve` logs, over `log_level`",
     },
@@ -160,6 +186,10 @@ pub(crate) const VARIABLES: &[Variable] = &[
     Variable {
         name: PATH,
         help: "where Docker, Podman and their credential helpers are looked for",
+    },
+    Variable {
+        name: BACKUP,
+        help: "where volumes are backed up to and when, as JSON, over `backup`",
     },
     Variable {
         name: CONFIG,

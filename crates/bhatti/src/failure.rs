@@ -85,6 +85,11 @@ pub(crate) enum Failure {
     Recipe {
         source: bhatti_image::recipe::RecipeError,
     },
+    /// A directory is not one that can be built.
+    #[error(transparent)]
+    Context {
+        source: crate::build::context::ContextError,
+    },
     /// The image of a recipe was not made.
     #[error(transparent)]
     RecipeBuild {
@@ -136,6 +141,7 @@ impl Failure {
             | Self::Listen { .. }
             | Self::Engine { .. }
             | Self::Recipe { .. }
+            | Self::Context { .. }
             | Self::RecipeBuild { .. }
             | Self::Credentials { .. }
             | Self::Serve { .. } => ExitCode::from(FAILED),
@@ -186,6 +192,7 @@ impl Failure {
             | Self::File { .. }
             | Self::Serve { .. }
             | Self::Recipe { .. }
+            | Self::Context { .. }
             | Self::CutOff { .. }
             | Self::Interrupted { .. }
             | Self::GivenUp { .. } => None,

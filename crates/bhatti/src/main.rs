@@ -3,6 +3,7 @@
 //! A run goes [`args`] -> [`config`] -> one of [`commands`] -> [`output`] or [`failure`].
 
 mod args;
+mod build;
 mod commands;
 mod config;
 mod container;

@@ -11,6 +11,7 @@ use crate::args::{Cli, Command};
 use crate::commands::{
     completion, config, create, destroy, edit, exec, fork, gc, image, inspect, list, logs, pause,
     rollback, serve, setup, shell, sleep, snapshot, start, stop, template, tree, user, version,
+    volume,
 };
 use crate::config::environment::Environment;
 use crate::config::load::{Config, Presence, load};
@@ -126,6 +127,7 @@ async fn command(command: Command, context: &Context) -> Result<ExitCode, Failur
         Command::Ps(args) => shell::list(args, context).await?,
         Command::Logs(args) => logs::run(args, context).await?,
         Command::Snapshot(command) => snapshot::run(command, context).await?,
+        Command::Volume(command) => volume::run(command, context).await?,
         Command::Fork(args) => fork::run(args, context).await?,
         Command::Rollback(args) => rollback::run(args, context).await?,
         Command::Tree(args) => tree::run(args, context).await?,

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use bhatti_api::volume::PersistentVolume;
 use bhatti_types::env::Env;
 use bhatti_types::invalid::Invalid;
 use bhatti_types::labels::Labels;
+use bhatti_types::mount::MountPath;
+use bhatti_types::name::VolumeName;
 
 use crate::failure::Failure;
 
@@ -132,9 +135,71 @@ pub(crate) fn disk(text: &str) -> Result<u64, String> {
     Ok(size)
 }
 
+/// A volume, where it is mounted, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct VolumeFlag {
+    /// The volume.
+    pub(crate) name: VolumeName,
+    /// Where it is mounted.
+    pub(crate) mount: MountPath,
+    /// Whether it can only be read.
+    pub(crate) read_only: bool,
+}
+
+impl From<VolumeFlag> for PersistentVolume {
+    fn from(flag: VolumeFlag) -> Self {
+        Self {
+            name: flag.name.into(),
+            mount: flag.mount.into(),
+            read_only: flag.read_only,
+            ..Self::default()
+        }
+    }
+}
+
+/// Reads `NAME:PATH`, `NAME:PATH:ro` or `NAME:PATH:rw`.
+pub(crate) fn volume(text: &str) -> Result<VolumeFlag, String> {
+    let reason = |error: Invalid| error.reason;
+    let (name, rest) = text
+        .split_once(':')
+        .ok_or_else(|| "must be NAME:PATH or NAME:PATH:ro".to_owned())?;
+    let (mount, read_only) = match rest.rsplit_once(':') {
+        Some((mount, "ro")) => (mount, true),
+        Some((mount, "rw")) => (mount, false),
+        Some(_) | None => (rest, false),
+    };
+    Ok(VolumeFlag {
+        name: name.parse().map_err(reason)?,
+        mount: mount.parse().map_err(reason)?,
+        read_only,
+    })
+}
+
+/// Reads the size of a volume in MB.
+pub(crate) fn volume_size(text: &str) -> Result<u64, String> {
+    let size = text
+        .parse()
+        .map_err(|_| "must be a whole number of MB".to_owned())?;
+    bhatti_types::size::VolumeMb::new(size).map_err(|error| error.reason)?;
+    Ok(size)
+}
+
 #[cfg(test)]
 mod test {
-    use super::env;
+    use super::{env, volume};
+
+    #[test]
+    fn a_volume_is_written_to_unless_it_is_said_otherwise() {
+        let read =
+            |text| volume(text).map(|it| (it.name.to_string(), it.mount.to_string(), it.read_only));
+        let it = |mount: &str, read_only| Ok(("a".to_owned(), mount.to_owned(), read_only));
+        assert_eq!(read("a:/data"), it("/data", false));
+        assert_eq!(read("a:/data:ro"), it("/data", true));
+        assert_eq!(read("a:/da:ta:rw"), it("/da:ta", false));
+        for wrong in ["a", "a:", "a:data", ":/data", "a:/etc", "a:/data/..:ro"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
 
     fn read(flags: &[&str]) -> String {
         let flags: Vec<_> = flags.iter().map(|flag| (*flag).to_owned()).collect();

@@ -22,3 +22,4 @@ mod templates;
 mod tls;
 pub mod token;
 mod users;
+mod volumes;

@@ -173,6 +173,7 @@ async fn probe(
         command_line: vec!["bhatti.probe=1".to_owned()],
         devices: Devices::V1,
         disk: false,
+        volumes: Vec::new(),
         nic: None,
         accelerator: Accelerator::Kvm,
         state: None,

@@ -60,7 +60,7 @@ fn open(path: &Path) -> Option<File> {
 /// The bases of the files of an image, by their names in it.
 #[derive(Debug, Default)]
 pub struct Bases {
-    bases: BTreeMap<&'static str, Base>,
+    bases: BTreeMap<String, Base>,
 }
 
 impl Bases {
@@ -71,9 +71,9 @@ impl Bases {
 
     /// Adds the base of a file, if there is one.
     #[must_use]
-    pub fn with(mut self, name: &'static str, base: Option<Base>) -> Self {
+    pub fn with(mut self, name: &str, base: Option<Base>) -> Self {
         if let Some(base) = base {
-            self.bases.insert(name, base);
+            self.bases.insert(name.to_owned(), base);
         }
         self
     }
@@ -128,13 +128,18 @@ fn said(result: io::Result<()>) {
 
 /// The base of a sandbox's disk.
 pub(crate) fn disk(root: &Path, sandbox: &Path) -> Option<Base> {
+    disk_as(root, sandbox, file::DISK)
+}
+
+/// The base of a disk that has another name in images: a volume's.
+pub(crate) fn disk_as(root: &Path, sandbox: &Path, name: &str) -> Option<Base> {
     let bytes = files::read_bounded(&sandbox.join(file::DISK_BASE), MAX_PATH).ok()?;
     let path = PathBuf::from(String::from_utf8(bytes).ok()?);
     let within = path
         .components()
         .all(|component| matches!(component, Component::Normal(_)));
     (within && path.components().next().is_some())
-        .then(|| Base::of_image(&root.join(path), file::DISK))
+        .then(|| Base::of_image(&root.join(path), name))
         .flatten()
 }
 

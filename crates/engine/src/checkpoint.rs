@@ -20,6 +20,10 @@ use std::path::Path;
 use bhatti_host::extents::{self, Usage};
 use bhatti_host::files;
 use bhatti_host::sums::{self, Sums, SumsError};
+use bhatti_types::id::VolumeId;
+use bhatti_types::mount::MountPath;
+use bhatti_types::name::VolumeName;
+use bhatti_types::size::VolumeMb;
 use serde::{Deserialize, Serialize};
 
 use crate::bases::Bases;
@@ -29,8 +33,6 @@ use crate::layout::file;
 pub const FORMAT: u32 = 2;
 /// The last version without tables of digests.
 const WITHOUT_SUMS: u32 = 1;
-/// Files that have a table of digests.
-const SUMMED: [&str; 2] = [file::MEMORY, file::DISK];
 const MAGIC: &str = "bhatti-image";
 /// Longest manifest that is read, in bytes.
 const MAX_MANIFEST: u64 = 1 << 20;
@@ -56,6 +58,43 @@ pub struct Manifest {
     pub created_at: String,
     /// Its files by name.
     pub files: BTreeMap<String, FileEntry>,
+    /// The machine's volumes: their disks have to be there when its state is loaded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<SavedVolume>,
+}
+
+/// A volume of a saved machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedVolume {
+    /// Its place on the machine's controller.
+    pub slot: u8,
+    /// The serial number by which the guest knows it.
+    pub serial: String,
+    /// Where the guest has mounted it.
+    pub mount: MountPath,
+    /// Whether the guest could not write to it.
+    pub read_only: bool,
+    /// The volume that it was.
+    pub volume: VolumeId,
+    /// That volume's name.
+    pub name: VolumeName,
+    /// That volume's size.
+    pub size_mb: VolumeMb,
+    /// That volume's generation: as long as it has the same, its contents are the same, if the
+    /// guest could not write to it.
+    pub generation: u64,
+}
+
+impl SavedVolume {
+    /// The file of an image that holds its contents.
+    pub fn file(&self) -> String {
+        volume_file(self.slot)
+    }
+}
+
+/// The file of an image that holds the contents of the volume in a place.
+pub fn volume_file(slot: u8) -> String {
+    format!("volume-{slot}.raw")
 }
 
 /// What an image is for.
@@ -161,7 +200,7 @@ fn digest(dir: &Path, name: &str, bases: &Bases) -> io::Result<Vec<(String, File
         let bytes = fs_err::metadata(path)?.len();
         Ok(FileEntry { bytes, digest })
     };
-    if !SUMMED.contains(&name) {
+    if !is_summed(name) {
         let digest = files::sparse_digest(&path)?;
         return Ok(vec![(name.to_owned(), entry(&path, digest)?)]);
     }
@@ -173,6 +212,11 @@ fn digest(dir: &Path, name: &str, bases: &Bases) -> io::Result<Vec<(String, File
         (name.to_owned(), entry(&path, digest.clone())?),
         (table_name(name), entry(&table, digest)?),
     ])
+}
+
+/// Whether a file has a table of digests: memory and disks.
+fn is_summed(name: &str) -> bool {
+    name != file::STATE && !name.ends_with(sums::SUFFIX)
 }
 
 fn table_name(name: &str) -> String {
@@ -207,7 +251,10 @@ pub fn verify(dir: &Path, depth: Depth) -> Result<Manifest, ImageError> {
     let Decoded { format, manifest } = decode(&bytes)?;
     for (name, entry) in &manifest.files {
         let known = match name.strip_suffix(sums::SUFFIX) {
-            None => [file::STATE, file::MEMORY, file::DISK].contains(&name.as_str()),
+            None => {
+                [file::STATE, file::MEMORY, file::DISK].contains(&name.as_str())
+                    || manifest.volumes.iter().any(|it| it.file() == *name)
+            }
             // A table has a subject with the same digest.
             Some(subject) => {
                 let subject = manifest.files.get(subject);
@@ -216,7 +263,7 @@ pub fn verify(dir: &Path, depth: Depth) -> Result<Manifest, ImageError> {
             }
         };
         let has_table = manifest.files.contains_key(&table_name(name));
-        let needs_table = format > WITHOUT_SUMS && SUMMED.contains(&name.as_str());
+        let needs_table = format > WITHOUT_SUMS && is_summed(name);
         if !known || has_table != needs_table {
             return Err(ImageError::Manifest);
         }
@@ -248,7 +295,7 @@ fn check(dir: &Path, format: u32, name: &str, entry: &FileEntry) -> Result<(), I
         // Checked with its subject.
         return Ok(());
     }
-    if format <= WITHOUT_SUMS || !SUMMED.contains(&name) {
+    if format <= WITHOUT_SUMS || !is_summed(name) {
         let digest = files::sparse_digest(&path).map_err(io)?;
         return if digest == entry.digest {
             Ok(())
@@ -337,6 +384,7 @@ pub(crate) mod test {
             memory_mb: 512,
             created_at: "2026-01-01T00:00:00Z".to_owned(),
             files: BTreeMap::new(),
+            volumes: Vec::new(),
         }
     }
 

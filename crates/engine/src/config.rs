@@ -4,11 +4,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use bhatti_backup::s3::S3Settings;
 pub use bhatti_host::pool::settings::{StorageChoice, StorageSettings};
 pub use bhatti_image::convert::options::Options as ConvertOptions;
 pub use bhatti_image::oci::http::Options as RegistryOptions;
 pub use bhatti_image::proxies::Proxies;
 pub use bhatti_lifecycle::idle::IdlePolicy;
+pub use bhatti_net::range::{DEFAULT as DEFAULT_NETWORK_RANGE, Range as NetworkRange};
+pub use bhatti_net::settings::{NetworkChoice, NetworkSettings};
+pub use bhatti_lifecycle::schedule::{Cron, Schedule};
+use bhatti_types::name::{UserName, VolumeName};
 
 use crate::fault::{Faults, NoFaults};
 
@@ -34,6 +39,10 @@ pub struct EngineConfig {
     pub wake_limit: Duration,
     /// Where machines' files are kept.
     pub storage: StorageSettings,
+    /// Networks of machines.
+    pub network: NetworkSettings,
+    /// Where volumes are backed up to, and when.
+    pub backup: BackupSettings,
     /// How layers are made disks.
     pub convert: ConvertOptions,
     /// How registries are reached.
@@ -49,7 +58,8 @@ pub const DEFAULT_POOL: usize = 2;
 
 impl EngineConfig {
     /// The defaults over a data directory, which is used as it is: only who asks for a pool gets
-    /// one, for it stays mounted when the engine is gone. There is no stock of started clones.
+    /// one, for it stays mounted when the engine is gone. There is no stock of started clones,
+    /// and no network.
     pub fn new(data_dir: PathBuf) -> Self {
         Self {
             data_dir,
@@ -62,11 +72,62 @@ impl EngineConfig {
                 choice: StorageChoice::Plain,
                 ..StorageSettings::default()
             },
+            network: NetworkSettings {
+                choice: NetworkChoice::Off,
+                ..NetworkSettings::default()
+            },
             convert: ConvertOptions::of_this_program(),
             registries: RegistryOptions::default(),
             idle: IdlePolicy::default(),
             wake_limit: Duration::from_mins(1),
+            backup: BackupSettings::default(),
             faults: Arc::new(NoFaults),
+        }
+    }
+}
+
+/// Where volumes are backed up to, and when.
+#[derive(Debug, Clone, Default)]
+pub struct BackupSettings {
+    /// S3-compatible storage.
+    pub s3: Option<S3Settings>,
+    /// A directory, which is there when it is to be used.
+    pub directory: Option<PathBuf>,
+    /// What is backed up by itself.
+    pub schedule: Vec<ScheduledBackup>,
+}
+
+/// A volume that is backed up by itself.
+#[derive(Debug, Clone)]
+pub struct ScheduledBackup {
+    /// Its owner.
+    pub user: UserName,
+    /// The volume.
+    pub volume: VolumeName,
+    /// When.
+    pub when: Schedule,
+    /// How many of its backups are kept; all if `None`.
+    pub retention: Option<usize>,
+    /// Where it goes; where backups go if nothing is said if `None`.
+    pub to: Option<BackupTarget>,
+}
+
+/// Where backups go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackupTarget {
+    /// To S3-compatible storage.
+    S3,
+    /// To a directory.
+    Directory,
+}
+
+impl BackupTarget {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::S3 => "s3",
+            Self::Directory => "directory",
         }
     }
 }

@@ -27,10 +27,13 @@ use crate::error::Error;
 use crate::fault::Faults;
 use crate::images::lookup::ImageLocks;
 use crate::layout::Layout;
+use crate::network::Network;
 use crate::policies::Policies;
 use crate::tasks::registry::Tasks;
 use crate::templates::registry::Templates;
 use crate::templates::stock::Stock;
+use crate::volumes::backups::Backups;
+use crate::volumes::claims::VolumeClaims;
 
 /// What all parts of the engine share.
 pub(crate) struct Context {
@@ -61,6 +64,9 @@ pub(crate) struct Context {
     pub(crate) stock: Stock,
     pub(crate) admission: Admission,
     pub(crate) policies: Policies,
+    pub(crate) network: Network,
+    pub(crate) volume_claims: VolumeClaims,
+    pub(crate) backups: Backups,
     /// The host's boot.
     pub(crate) boot: String,
     /// The host is going down: nothing is started any more.
@@ -92,6 +98,8 @@ impl Context {
         (max_templates, pool): (usize, usize),
         admission: Admission,
         policies: Policies,
+        network: Network,
+        backups: Backups,
         boot: String,
     ) -> Self {
         let intake = layout
@@ -118,6 +126,9 @@ impl Context {
             stock: Stock::new(pool),
             admission,
             policies,
+            network,
+            volume_claims: VolumeClaims::default(),
+            backups,
             boot,
             going_down: AtomicBool::new(false),
             closing: CancellationToken::new(),

@@ -19,6 +19,7 @@ use crate::sandbox::leases::Leases;
 use crate::sandbox::work::{Material, Work};
 use crate::templates::build::{Wanted, row};
 use crate::view::SandboxView;
+use crate::volumes::copies::NewVolumes;
 
 /// The image of a sandbox that names none.
 const DEFAULT_IMAGE: &str = "base";
@@ -40,6 +41,7 @@ impl Engine {
                 .pop()
                 .ok_or_else(|| Error::internal("a fork without a copy"));
         }
+        self.ctx.network.check(&new.egress)?;
         let _creating = self.ctx.stock.creating();
         let user = self.ctx.user_row(&caller.user).await?;
         let image = match &new.image {
@@ -57,12 +59,19 @@ impl Engine {
         let _room = self.ctx.admission.room(new.memory, new.wait).await?;
         let used = files::disk_usage(&wanted.image.disk).map_err(Error::internal)?;
         self.ctx.room_on_disk(used).await?;
+        let asked = new.volumes.clone();
         let row = self.new_row(caller, new, &wanted)?;
         let id = wanted.shape.id();
         self.ctx.stock.demand(&id);
-        let made = self.make_by_template(&user, row, &wanted).await;
+        let volumes = self.ctx.volumes_for(&user, &asked).await?;
+        let made = self
+            .make_by_template(&user, row, &wanted, &volumes.new)
+            .await;
+        volumes.new.release();
         if made.is_ok() {
             self.ctx.count_use(&id);
+        } else {
+            self.ctx.take_back_volumes(volumes.made).await;
         }
         made
     }
@@ -112,6 +121,7 @@ impl Engine {
             run_as: new.run_as.or_else(|| config.user.clone()),
             workdir: config.workdir.clone(),
             idle: new.idle,
+            egress: new.egress,
             init,
             run,
             ..row(shape)
@@ -125,10 +135,13 @@ impl Engine {
         user: &UserRow,
         row: SandboxRow,
         wanted: &Wanted,
+        volumes: &NewVolumes,
     ) -> Result<SandboxView, Error> {
         let id = wanted.shape.id();
         if let Some(clone) = self.ctx.stock.take(&id)
-            && let Some(made) = self.take_from_stock(user, row.clone(), clone, &id).await?
+            && let Some(made) = self
+                .take_from_stock(user, row.clone(), clone, &id, volumes)
+                .await?
         {
             return Ok(made);
         }
@@ -138,7 +151,7 @@ impl Engine {
         };
         let material = Material::Wanted(Box::new(wanted.clone()));
         let made = self
-            .make(user, fresh(&row), PlanKind::Clone, material)
+            .make(user, fresh(&row), PlanKind::Clone, material, volumes)
             .await;
         match made {
             // Only what was marked: the create may have failed for reasons of its own.
@@ -150,7 +163,7 @@ impl Engine {
                 );
                 self.ctx.drop_template(&id).await;
                 let material = Material::Image(Box::new(wanted.image.clone()));
-                self.make(user, fresh(&row), PlanKind::Create, material)
+                self.make(user, fresh(&row), PlanKind::Create, material, volumes)
                     .await
             }
             made => made,
@@ -164,13 +177,14 @@ impl Engine {
         row: SandboxRow,
         mut clone: Work,
         template: &TemplateId,
+        volumes: &NewVolumes,
     ) -> Result<Option<SandboxView>, Error> {
         let id = clone.row.id.clone();
         clone.row = SandboxRow { id, ..row };
         // It was of no use to anyone until now, which is no idleness of the sandbox's.
         clone.leases = Leases::new();
         let made = self
-            .make_of(user, clone, PlanKind::Take, Material::None)
+            .make_of(user, clone, PlanKind::Take, Material::None, volumes)
             .await;
         match made {
             Ok(made) => Ok(Some(made)),

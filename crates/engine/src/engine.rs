@@ -12,6 +12,7 @@ use bhatti_image::layer::store::shelf::Options as StoreOptions;
 use bhatti_lifecycle::limits::SandboxLimits;
 use bhatti_lifecycle::plan::PlanKind;
 use bhatti_lifecycle::state::State;
+use bhatti_net::networks::Names;
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::store::Store;
 use bhatti_store::user::{LOCAL_NAME, UserRow, local_id};
@@ -28,6 +29,7 @@ use crate::config::EngineConfig;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::layout::Layout;
+use crate::network::Network;
 use crate::policies::Policies;
 use crate::request::{Caller, NewSandbox, NewUser, Role, UserEdit};
 use crate::sandbox::actor::Actor;
@@ -35,6 +37,8 @@ use crate::sandbox::directory::Directory;
 use crate::sandbox::handle::Handle;
 use crate::sandbox::work::{Material, Work};
 use crate::view::{Created, HostView, SandboxView, UserView};
+use crate::volumes::backups::Backups;
+use crate::volumes::copies::NewVolumes;
 use crate::{naming, recovery, storage};
 
 /// How often a made-up name is tried before giving up.
@@ -85,6 +89,8 @@ impl Engine {
         let directory = Arc::new(Directory::default());
         let admission = Admission::new(Box::new(ThisHost), config.memory_limit, &directory);
         let boot = facts::boot_id().map_err(Error::internal)?;
+        let names: Arc<dyn Names> = directory.clone();
+        let network = Network::open(config.network, &data_dir, names).await?;
         let ctx = Arc::new(Context::new(
             layout,
             storage,
@@ -99,12 +105,15 @@ impl Engine {
             (config.max_templates, config.pool),
             admission,
             Policies::new(config.idle),
+            network,
+            Backups::new(&config.backup)?,
             boot,
         ));
         ctx.load_policies().await?;
         ctx.sweep_images().await?;
         ctx.take_images().await?;
         recovery::recover(&ctx, &directory).await?;
+        ctx.sweep_volumes().await?;
         // No process works in their directories any more.
         ctx.open_templates().await?;
         let engine = Self {
@@ -117,7 +126,9 @@ impl Engine {
         engine.ctx.keep_stock();
         engine.watch_memory();
         engine.watch_storage();
+        engine.watch_networks();
         engine.wake_kept_hot();
+        engine.keep_backups(&config.backup.schedule);
         Ok(engine)
     }
 
@@ -157,6 +168,16 @@ impl Engine {
         });
     }
 
+    /// Takes away networks that nobody uses, until the engine is closed.
+    fn watch_networks(&self) {
+        let ctx = self.ctx.clone();
+        self.ctx.tasks.spawn(async move {
+            ctx.closing
+                .run_until_cancelled(crate::network::watch(&ctx))
+                .await;
+        });
+    }
+
     /// Wakes what is to be kept hot and sleeps, because the host was restarted.
     fn wake_kept_hot(&self) {
         for handle in self.directory.all() {
@@ -183,6 +204,7 @@ impl Engine {
         self.ctx.tasks.close();
         self.ctx.layers.close().await;
         self.ctx.tasks.wait().await;
+        self.ctx.network.shut().await;
     }
 
     /// The built-in user of the unix socket.
@@ -214,6 +236,7 @@ impl Engine {
                 .known()
                 .map(|found| found.as_str().to_owned()),
             storage: self.ctx.storage_view()?,
+            network: self.ctx.network.view(),
         })
     }
 
@@ -264,9 +287,10 @@ impl Engine {
         row: SandboxRow,
         kind: PlanKind,
         material: Material,
+        volumes: &NewVolumes,
     ) -> Result<SandboxView, Error> {
         let work = Work::new(self.ctx.clone(), row, None);
-        let made = self.make_of(user, work, kind, material).await;
+        let made = self.make_of(user, work, kind, material, volumes).await;
         made.map_err(|not_made| not_made.error)
     }
 
@@ -277,26 +301,35 @@ impl Engine {
         work: Work,
         kind: PlanKind,
         material: Material,
+        volumes: &NewVolumes,
     ) -> Result<SandboxView, NotMade> {
         let (recorded, limit) = (work.row.clone(), user.max_sandboxes);
         let mut actor = Actor::new(work, self.directory.clone());
         let (handle, directory) = (actor.take_handle(), self.directory.clone());
         let id = recorded.id.clone();
+        let new_volumes = volumes.clone();
         // Entered in the directory within the transaction, so that another create of the same name
         // finds the one it lost to.
         let inserted = self.ctx.db(move |store| {
             store.write(|txn| {
                 txn.sandbox_insert(&recorded, limit)?;
+                let row = &recorded;
+                let attached = new_volumes.record(txn, &row.user, &row.id, &row.name)?;
                 if let Some(handle) = handle {
                     directory.insert(handle);
                 }
-                Ok(())
+                Ok(attached)
             })
         });
-        if let Err(error) = inserted.await {
-            self.directory.remove(&id);
-            let unused = Some(Box::new(actor.into_work()));
-            return Err(NotMade { error, unused });
+        let inserted = inserted.await;
+        volumes.release();
+        match inserted {
+            Ok(attached) => actor.work.volumes = attached,
+            Err(error) => {
+                self.directory.remove(&id);
+                let unused = Some(Box::new(actor.into_work()));
+                return Err(NotMade { error, unused });
+            }
         }
         let (made, result) = oneshot::channel();
         let span = tracing::Span::current();

@@ -26,6 +26,10 @@ pub enum Kind {
     User,
     /// A template.
     Template,
+    /// A volume.
+    Volume,
+    /// A backup of a volume.
+    Backup,
     /// A task.
     Task,
 }
@@ -38,6 +42,8 @@ impl fmt::Display for Kind {
             Self::Image => "image",
             Self::User => "user",
             Self::Template => "template",
+            Self::Volume => "volume",
+            Self::Backup => "backup",
             Self::Task => "task",
         })
     }
@@ -98,6 +104,14 @@ pub enum Error {
     /// (503).
     #[error("{message}")]
     Unavailable {
+        /// What is missing.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// The daemon is not set up for this (501).
+    #[error("{message}")]
+    NotConfigured {
         /// What is missing.
         message: String,
         /// What to do about it.
@@ -184,6 +198,7 @@ impl Error {
         match self {
             Self::Conflict { hint, .. }
             | Self::Unavailable { hint, .. }
+            | Self::NotConfigured { hint, .. }
             | Self::Failed { hint, .. } => hint.as_deref(),
             Self::NoRoom { .. } => {
                 Some("stop a sandbox, ask for less `--memory`, or wait for room with `--wait`")
@@ -209,6 +224,7 @@ impl From<StoreError> for Error {
             Entity::User => Kind::User,
             Entity::Sandbox | Entity::Operation => Kind::Sandbox,
             Entity::Snapshot => Kind::Snapshot,
+            Entity::Volume => Kind::Volume,
         };
         match error {
             StoreError::Exists { entity, name } => Self::Exists {
@@ -222,13 +238,30 @@ impl From<StoreError> for Error {
             StoreError::Quota { entity, limit } => Self::Quota {
                 what: match entity {
                     Entity::Snapshot => "snapshot",
+                    Entity::Volume => "volume",
                     Entity::Sandbox | Entity::User | Entity::Operation => "sandbox",
                 },
                 limit: u64::from(limit),
             },
+            StoreError::Storage { limit } => Self::Quota {
+                what: "volume storage (MB)",
+                limit: u64::from(limit),
+            },
+            StoreError::Attached { .. } => Self::Conflict {
+                message: error.to_string(),
+                hint: Some(
+                    "one sandbox may write to a volume, or many may read it: `bhatti volume detach` \
+                     takes it from one"
+                        .to_owned(),
+                ),
+            },
+            StoreError::NoPlace { why } => Self::Conflict {
+                message: why,
+                hint: None,
+            },
             StoreError::InUse { .. } => Self::Conflict {
                 message: error.to_string(),
-                hint: Some("destroy its sandboxes and delete its snapshots first".to_owned()),
+                hint: Some("destroy its sandboxes, delete its snapshots and volumes first".to_owned()),
             },
             StoreError::BuiltIn { .. } => Self::Conflict {
                 message: error.to_string(),

@@ -7,6 +7,7 @@
 //! It is all or nothing: what was made is taken away again if one copy fails. A daemon that is
 //! cut off leaves the copies that were whole by then, and no trace of the others.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
+use crate::checkpoint::SavedVolume;
 use crate::context::Context;
 use crate::engine::{Engine, limits};
 use crate::error::{Error, Kind};
@@ -33,6 +35,7 @@ use crate::sandbox::actor::Actor;
 use crate::sandbox::handle::Handle;
 use crate::sandbox::work::{ForkPoint, Material, Saved, Work};
 use crate::view::SandboxView;
+use crate::volumes::copies::{self, NewVolumes};
 
 /// A copy whose record is there and whose making has not begun.
 struct Unmade {
@@ -83,7 +86,11 @@ impl Engine {
             rooms.push(self.ctx.admission.room(row.memory, new.wait).await?);
         }
         self.admit_copies(&row, new.count).await?;
-        let unmade = self.record_copies(&row, names, user.max_sandboxes).await?;
+        let source_id = row.id.clone();
+        let attached = self.ctx.db(move |store| store.attached_to(&source_id));
+        let volumes = copies::saved(&attached.await?);
+        let limits = (user.max_sandboxes, user.max_volume_mb);
+        let unmade = self.record_copies(&row, names, limits, &volumes).await?;
 
         let dir = self.ctx.layout.forks().join(random_name()?);
         let point = ForkPoint {
@@ -91,7 +98,16 @@ impl Engine {
             stall: Duration::ZERO,
         };
         let forked = match source.fork(point).await {
-            Ok(forked) => forked,
+            Ok(forked) if forked.saved.volumes == volumes => forked,
+            Ok(_) => {
+                self.forget(unmade.iter().map(|copy| copy.handle.id.clone()).collect())
+                    .await;
+                self.remove_capture(dir).await;
+                return Err(Error::Conflict {
+                    message: format!("the volumes of {:?} changed meanwhile", row.name.as_str()),
+                    hint: Some("fork it again".to_owned()),
+                });
+            }
             Err(error) => {
                 self.forget(unmade.iter().map(|copy| copy.handle.id.clone()).collect())
                     .await;
@@ -105,6 +121,11 @@ impl Engine {
             "captured for copies"
         );
         let outcomes = self.make_copies(unmade, &forked.saved).await;
+        self.remove_capture(dir).await;
+        self.all_or_nothing(outcomes).await
+    }
+
+    async fn remove_capture(&self, dir: PathBuf) {
         let removed = Context::blocking(move || files::remove_tree(&dir)).await;
         if let Err(error) = removed.and_then(|removed| removed.map_err(Error::internal)) {
             tracing::error!(
@@ -112,7 +133,6 @@ impl Engine {
                 "what a fork captured was left to the next start"
             );
         }
-        self.all_or_nothing(outcomes).await
     }
 
     async fn source_row(&self, source: &Handle) -> Result<SandboxRow, Error> {
@@ -144,7 +164,8 @@ impl Engine {
         &self,
         source: &SandboxRow,
         names: Vec<SandboxName>,
-        limit: u32,
+        (limit, max_volume_mb): (u32, u32),
+        volumes: &[SavedVolume],
     ) -> Result<Vec<Unmade>, Error> {
         let (mut unmade, mut rows) = (Vec::new(), Vec::new());
         for name in names {
@@ -164,25 +185,35 @@ impl Engine {
             });
         }
         let directory = self.directory.clone();
+        let volumes = NewVolumes::copied(volumes.to_vec(), max_volume_mb);
         // Entered in the directory within the transaction, as in a create.
         let inserted = self.ctx.db(move |store| {
             store.write(|txn| {
+                let mut attached = Vec::new();
                 for (row, _) in &rows {
                     txn.sandbox_insert(row, limit)?;
+                    attached.push(volumes.record(txn, &row.user, &row.id, &row.name)?);
                 }
                 for (_, handle) in rows {
                     directory.insert(handle);
                 }
-                Ok(())
+                Ok(attached)
             })
         });
-        if let Err(error) = inserted.await {
-            for copy in &unmade {
-                self.directory.remove(&copy.handle.id);
+        match inserted.await {
+            Ok(attached) => {
+                for (copy, attached) in unmade.iter_mut().zip(attached) {
+                    copy.actor.work.volumes = attached;
+                }
+                Ok(unmade)
             }
-            return Err(error);
+            Err(error) => {
+                for copy in &unmade {
+                    self.directory.remove(&copy.handle.id);
+                }
+                Err(error)
+            }
         }
-        Ok(unmade)
     }
 
     /// Makes the copies, as many at once as there are cores.
@@ -294,6 +325,7 @@ fn copy_row(source: &SandboxRow, name: SandboxName) -> SandboxRow {
         stopped_at: None,
         used_at: None,
         wake_at: None,
+        address: None,
         parent: Some(Parent::Sandbox(source.id.clone())),
         ..source.clone()
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bhatti_types::id::{SandboxId, SnapshotId, TemplateId};
+use bhatti_types::id::{SandboxId, SnapshotId, TemplateId, VolumeId};
 
 /// Names of the files of a checkpoint or cold image.
 pub mod file {
@@ -21,6 +21,9 @@ pub mod file {
     /// In a sandbox's directory: the path, within the data directory, of the image whose disk its
     /// own was last cloned from or to.
     pub const DISK_BASE: &str = "disk.base";
+    /// Next to what a sandbox is put back to: which file goes where. Once it is there, all of them
+    /// do, whatever happens.
+    pub const SWAP: &str = "swap";
 }
 
 /// Beginning of the names of directories that are not whole yet; always safe to delete at the
@@ -139,6 +142,26 @@ impl Layout {
     /// All checkpoints' directories.
     pub fn snapshots(&self) -> PathBuf {
         self.storage.join("snapshots")
+    }
+
+    /// All volumes' directories.
+    pub fn volumes(&self) -> PathBuf {
+        self.storage.join("volumes")
+    }
+
+    /// One volume's directory.
+    pub fn volume(&self, id: &VolumeId) -> PathBuf {
+        self.volumes().join(id.as_str())
+    }
+
+    /// A volume's disk.
+    pub fn volume_disk(&self, id: &VolumeId) -> PathBuf {
+        self.volume(id).join(file::DISK)
+    }
+
+    /// A volume's directory while it is being made.
+    pub fn volume_half(&self, id: &VolumeId) -> PathBuf {
+        self.volumes().join(format!("{HALF_MADE}{id}"))
     }
 
     /// One checkpoint's directory.

@@ -27,6 +27,7 @@ mod idle_view;
 pub mod images;
 pub mod layout;
 mod naming;
+mod network;
 mod policies;
 mod program;
 mod recovery;
@@ -44,6 +45,7 @@ pub mod terminals;
 mod tree;
 mod users;
 pub mod view;
+mod volumes;
 
 /// What the program is that the engine starts to read layers of images in.
 pub use bhatti_image::convert::{options::WORKER_ARG, worker::main as image_worker};

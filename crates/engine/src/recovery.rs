@@ -12,6 +12,7 @@ use bhatti_lifecycle::repair::{
     ColdFound, Inventory, REASON_GONE, Repair, SandboxFound, SnapshotFound, plan_repairs,
 };
 use bhatti_lifecycle::state::State;
+use bhatti_store::attachment::AttachedVolume;
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::snapshot::SnapshotStatus;
 use bhatti_store::store::Store;
@@ -24,6 +25,7 @@ use crate::error::Error;
 use crate::layout::{HALF_MADE, Layout};
 use crate::sandbox::actor::Actor;
 use crate::sandbox::directory::Directory;
+use crate::sandbox::swap;
 use crate::sandbox::work::{MachineRecord, Work};
 
 /// Makes the directories, and the data directory's id if it has none yet.
@@ -35,6 +37,7 @@ pub(crate) fn prepare(layout: &Layout) -> std::io::Result<DataDirId> {
         layout.sandboxes(),
         layout.snapshots(),
         layout.templates(),
+        layout.volumes(),
     ] {
         fs_err::create_dir_all(dir)?;
     }
@@ -109,9 +112,18 @@ pub(crate) async fn recover(ctx: &Arc<Context>, directory: &Arc<Directory>) -> R
         ctx.db(move |store| store.journal_close(&pending.op))
             .await?;
     }
+    crate::network::take_up(ctx, &rows).await;
+    let mut volumes: BTreeMap<SandboxId, Vec<AttachedVolume>> = BTreeMap::new();
+    for attached in ctx.db(Store::attachment_list).await? {
+        let of_it = volumes.entry(attached.at.sandbox.clone()).or_default();
+        of_it.push(attached);
+    }
     for (id, row) in rows {
         let machine = machines.remove(&id);
-        let mut actor = Actor::new(Work::new(ctx.clone(), row, machine), directory.clone());
+        let mut work = Work::new(ctx.clone(), row, machine);
+        work.volumes = volumes.remove(&id).unwrap_or_default();
+        work.volumes.sort_by_key(|it| it.at.slot);
+        let mut actor = Actor::new(work, directory.clone());
         actor.enter();
         actor.spawn(Actor::run);
     }
@@ -156,7 +168,10 @@ async fn inventory(
         let sandboxes = recorded
             .into_iter()
             .map(|(id, state, process, before_boot)| {
-                if let Err(error) = files::remove_tree(&layout.aside(&id)) {
+                // Once it has begun, a machine's disks are exchanged to the last one.
+                let aside = layout.aside(&id);
+                let finished = swap::finish(layout.storage(), &aside);
+                if let Err(error) = finished.and_then(|()| files::remove_tree(&aside)) {
                     tracing::error!(sandbox = %id, %error, "files of a rollback were left");
                 }
                 let cold = cold_found(&layout.cold(&id));
@@ -312,7 +327,7 @@ async fn remove(work: impl FnOnce() -> std::io::Result<()> + Send + 'static) -> 
 }
 
 /// The ids that the directories in a directory are named by; other names are not ours.
-fn directories<T: FromStr>(dir: &Path) -> std::io::Result<Vec<T>> {
+pub(crate) fn directories<T: FromStr>(dir: &Path) -> std::io::Result<Vec<T>> {
     let mut ids = Vec::new();
     for entry in fs_err::read_dir(dir)? {
         if let Some(id) = entry?
@@ -326,7 +341,7 @@ fn directories<T: FromStr>(dir: &Path) -> std::io::Result<Vec<T>> {
     Ok(ids)
 }
 
-fn remove_half_made(dir: &Path) -> std::io::Result<()> {
+pub(crate) fn remove_half_made(dir: &Path) -> std::io::Result<()> {
     for entry in fs_err::read_dir(dir)? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(HALF_MADE) {

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use bhatti_types::egress::{Egress, EgressEdit};
 use bhatti_types::env::Env;
 use bhatti_types::id::UserId;
 use bhatti_types::idle::{IdleSettings, IdleTime};
 use bhatti_types::invalid::Invalid;
 use bhatti_types::labels::Labels;
-use bhatti_types::name::{ImageName, SandboxName, UserName};
+use bhatti_types::mount::MountPath;
+use bhatti_types::name::{ImageName, SandboxName, UserName, VolumeName};
 use bhatti_types::run::{Init, RestartPolicy};
-use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
+use bhatti_types::size::{DiskMb, MemoryMb, Vcpus, VolumeMb};
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,12 +56,29 @@ pub struct NewSandbox {
     pub run_as: Option<String>,
     /// What is set for it about idling.
     pub idle: IdleSettings,
+    /// What it may reach.
+    pub egress: Egress,
     /// What its process 1 is; what its image asks for if `None`.
     pub init: Option<Init>,
     /// The program that it is to keep running.
     pub run: Option<NewRun>,
     /// How long to wait for room in the host's memory before giving up; not at all if `None`.
     pub wait: Option<Duration>,
+    /// Its volumes; at most [`bhatti_types::mount::MAX_VOLUMES`].
+    pub volumes: Vec<NewAttachment>,
+}
+
+/// A volume that a sandbox is to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewAttachment {
+    /// The volume's name.
+    pub name: VolumeName,
+    /// Where it is mounted.
+    pub mount: MountPath,
+    /// Whether nothing can be written to it. Then others may read it too.
+    pub read_only: bool,
+    /// Made with this size if there is none of that name.
+    pub create: Option<VolumeMb>,
 }
 
 /// A program that a new sandbox is to keep running.
@@ -85,6 +104,8 @@ pub struct EditSandbox {
     pub labels_remove: Vec<String>,
     /// What is set about idling.
     pub idle: IdleEdit,
+    /// What it may reach.
+    pub egress: EgressEdit,
 }
 
 /// A change of an idle time.
@@ -219,6 +240,8 @@ pub struct NewUser {
     pub max_memory_mb_per_sandbox: Option<u32>,
     /// Most checkpoints at once.
     pub max_snapshots: Option<u32>,
+    /// Most storage of all volumes together, in MiB.
+    pub max_volume_mb: Option<u32>,
     /// Most images of its own at once.
     pub max_images: Option<u32>,
 }

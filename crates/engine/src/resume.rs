@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::request::Caller;
 use crate::sandbox::work::{Material, Saved, Trust};
 use crate::view::{RolledBackView, SandboxView, SnapshotView};
+use crate::volumes::copies::NewVolumes;
 
 impl Engine {
     /// Takes a checkpoint of a sandbox; one that runs goes on.
@@ -103,16 +104,24 @@ impl Engine {
             used_at: None,
             wake_at: None,
             parent: Some(Parent::Snapshot(snapshot.id.clone())),
+            address: None,
+            egress: snapshot.egress.clone(),
             init: snapshot.init,
             run: snapshot.run.clone(),
         };
+        let saved = self.ctx.saved_volumes(&snapshot.id).await?;
+        let volumes = NewVolumes::copied(saved.clone(), user.max_volume_mb);
         let material = Material::Saved(Saved {
             dir: self.ctx.layout.snapshot(&snapshot.id),
             trust: Trust::Manifest,
             accelerator: snapshot.accelerator.clone(),
             snapshot: Some(snapshot.id),
+            volumes: saved,
         });
-        match self.make(&user, row, PlanKind::Resume, material).await {
+        match self
+            .make(&user, row, PlanKind::Resume, material, &volumes)
+            .await
+        {
             Ok(sandbox) => Ok(sandbox),
             // Deleted meanwhile: that is why it failed.
             Err(error) => match self.ctx.snapshot_row(&caller.user, name).await {

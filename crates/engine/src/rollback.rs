@@ -41,7 +41,8 @@ impl Context {
         let used = files::disk_usage(&disk).unwrap_or_default();
         self.room_on_disk(row.memory.bytes() + used + snapshot.disk_bytes)
             .await?;
-        match handle.rollback(snapshot, force).await {
+        let volumes = self.saved_volumes(&snapshot.id).await?;
+        match handle.rollback(snapshot, volumes, force).await {
             Ok(done) => Ok(done),
             // Deleted meanwhile: that is why it failed.
             Err(error) => match self.snapshot_row(&caller.user, to).await {

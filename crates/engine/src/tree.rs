@@ -37,7 +37,7 @@ impl Engine {
             let view = self
                 .directory
                 .by_id(&row.id)
-                .map_or_else(|| actor::view(&row), |handle| handle.now().view);
+                .map_or_else(|| actor::view(&row, &[]), |handle| handle.now().view);
             known.insert(Member::Sandbox(row.id), Descendant::Sandbox(Box::new(view)));
         }
         let dirs = snapshots

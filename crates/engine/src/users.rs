@@ -4,7 +4,7 @@ use bhatti_image::catalog::Owner;
 use bhatti_store::store::Store;
 use bhatti_store::user::{
     DEFAULT_MAX_CPUS, DEFAULT_MAX_IMAGES, DEFAULT_MAX_MEMORY_MB, DEFAULT_MAX_SANDBOXES,
-    DEFAULT_MAX_SNAPSHOTS, UserRow,
+    DEFAULT_MAX_SNAPSHOTS, DEFAULT_MAX_VOLUME_MB, UserRow,
 };
 use bhatti_types::id::{UserId, hex};
 use bhatti_types::idle::IdleSettings;
@@ -33,6 +33,7 @@ fn view(row: UserRow) -> UserView {
         max_cpus_per_sandbox: row.max_cpus_per_sandbox,
         max_memory_mb_per_sandbox: row.max_memory_mb_per_sandbox,
         max_snapshots: row.max_snapshots,
+        max_volume_mb: row.max_volume_mb,
         max_images: row.max_images,
         idle: row.idle,
         created_at: row.created_at,
@@ -80,6 +81,7 @@ impl Context {
                 .max_memory_mb_per_sandbox
                 .unwrap_or(DEFAULT_MAX_MEMORY_MB),
             max_snapshots: new.max_snapshots.unwrap_or(DEFAULT_MAX_SNAPSHOTS),
+            max_volume_mb: new.max_volume_mb.unwrap_or(DEFAULT_MAX_VOLUME_MB),
             max_images: new.max_images.unwrap_or(DEFAULT_MAX_IMAGES),
             created_at: Timestamp::now(),
             idle: IdleSettings::default(),
@@ -150,6 +152,7 @@ impl Context {
         }
         let (catalog, id) = (self.images.clone(), row.id.clone());
         self.db(move |store| store.user_delete(&row.id)).await?;
+        self.release_network(&id).await;
         Ok(Self::blocking(move || catalog.forget(&id)).await??)
     }
 

@@ -2,20 +2,26 @@
 
 pub use bhatti_guest::exec::ExitStatus;
 pub use bhatti_guest::service::{Logs, LogsWanted, Phase, ServiceStatus};
+use std::net::Ipv4Addr;
+
 pub use bhatti_host::extents::Usage;
 pub use bhatti_image::catalog::Owner;
 pub use bhatti_image::image::ImageConfig;
 pub use bhatti_lifecycle::tree::{Member, Placed};
-use bhatti_types::id::{ImageId, SandboxId, SnapshotId, TemplateId, UserId};
+use bhatti_store::attachment::AttachedVolume;
+use bhatti_types::egress::Egress;
+use bhatti_types::id::{BackupId, ImageId, SandboxId, SnapshotId, TemplateId, UserId, VolumeId};
 use bhatti_types::idle::IdleSettings;
 use bhatti_types::labels::Labels;
-use bhatti_types::name::{ImageName, SandboxName, SnapshotName, UserName};
+use bhatti_types::mount::MountPath;
+use bhatti_types::name::{ImageName, SandboxName, SnapshotName, UserName, VolumeName};
 use bhatti_types::parent::Parent;
 use bhatti_types::run::{Init, RunSpec};
-use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
+use bhatti_types::size::{DiskMb, MemoryMb, Vcpus, VolumeMb};
 use bhatti_types::state::{Status, Thermal};
 use jiff::Timestamp;
 
+pub use crate::config::BackupTarget;
 pub use crate::idle_view::{IdleView, Next};
 pub use crate::sandbox::leases::{Held, Lease};
 
@@ -64,10 +70,88 @@ pub struct SandboxView {
     pub wake_at: Option<Timestamp>,
     /// What it descends from.
     pub parent: Option<Parent>,
+    /// Its address in its user's network, if it has one.
+    pub address: Option<Ipv4Addr>,
+    /// What it may reach.
+    pub egress: Egress,
+    /// Its volumes, by their places.
+    pub volumes: Vec<AttachedView>,
     /// What its process 1 is.
     pub init: Init,
     /// The program that it keeps running.
     pub run: Option<RunSpec>,
+}
+
+/// A volume of a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttachedView {
+    /// The volume's name.
+    pub name: VolumeName,
+    /// Where it is mounted.
+    pub mount: MountPath,
+    /// Whether nothing can be written to it.
+    pub read_only: bool,
+}
+
+impl AttachedView {
+    pub(crate) fn of(attached: &AttachedVolume) -> Self {
+        Self {
+            name: attached.name.clone(),
+            mount: attached.at.mount.clone(),
+            read_only: attached.at.read_only,
+        }
+    }
+}
+
+/// A volume as its owner sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeView {
+    /// Its id.
+    pub id: VolumeId,
+    /// Its owner.
+    pub user: UserId,
+    /// Its name.
+    pub name: VolumeName,
+    /// Its size.
+    pub size: VolumeMb,
+    /// Who has it.
+    pub holders: Vec<HolderView>,
+    /// What it takes on disk now; `None` if it can't be told.
+    pub usage: Option<Usage>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A backup of a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupView {
+    /// Its id.
+    pub id: BackupId,
+    /// Where it is.
+    pub target: BackupTarget,
+    /// Size of the volume, in bytes.
+    pub size_bytes: u64,
+    /// What it holds, in bytes.
+    pub data_bytes: u64,
+    /// What was sent for it, compressed, in bytes.
+    pub sent_bytes: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A sandbox that has a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HolderView {
+    /// The sandbox.
+    pub sandbox: SandboxId,
+    /// Its name; `None` of one that is just going away.
+    pub name: Option<SandboxName>,
+    /// Where it is mounted.
+    pub mount: MountPath,
+    /// Whether it can only be read there.
+    pub read_only: bool,
+    /// Whether it goes away with the sandbox.
+    pub owned: bool,
 }
 
 /// What a list in four columns shows of a sandbox.
@@ -254,6 +338,8 @@ pub struct UserView {
     pub max_memory_mb_per_sandbox: u32,
     /// Most checkpoints at once.
     pub max_snapshots: u32,
+    /// Most storage of all volumes together, in MiB.
+    pub max_volume_mb: u32,
     /// Most images of its own at once.
     pub max_images: u32,
     /// What is set for its sandboxes about idling.
@@ -300,6 +386,8 @@ pub struct HostView {
     pub accelerator: Option<String>,
     /// Where machines' files are kept.
     pub storage: StorageView,
+    /// Whether machines have networks.
+    pub network: NetworkView,
 }
 
 /// Where machines' files are kept.
@@ -311,4 +399,13 @@ pub struct StorageView {
     pub free_bytes: u64,
     /// All room, in bytes.
     pub size_bytes: u64,
+}
+
+/// Whether machines have networks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetworkView {
+    /// They have.
+    On,
+    /// They have not: why.
+    Off(String),
 }

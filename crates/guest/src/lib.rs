@@ -23,3 +23,4 @@ pub mod link;
 pub mod service;
 mod stream;
 pub mod terminal;
+pub mod volumes;

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt as _;
+
 /// The search path given to every program.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -69,7 +71,10 @@ pub struct Command {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     dir: Option<PathBuf>,
+    input: Option<Vec<u8>>,
     limit: Duration,
+    also_good: Vec<i32>,
+    quiet: bool,
 }
 
 impl Command {
@@ -80,7 +85,10 @@ impl Command {
             args: Vec::new(),
             env: Vec::new(),
             dir: None,
+            input: None,
             limit: DEFAULT_LIMIT,
+            also_good: Vec::new(),
+            quiet: false,
         }
     }
 
@@ -110,9 +118,27 @@ impl Command {
         self
     }
 
+    /// Gives it something to read on standard input, which is empty otherwise.
+    pub fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
+        self.input = Some(input.into());
+        self
+    }
+
     /// Sets the time limit; 60 s if not called.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
+        self
+    }
+
+    /// Takes an exit code as success besides 0.
+    pub fn also_good(mut self, code: i32) -> Self {
+        self.also_good.push(code);
+        self
+    }
+
+    /// Keeps nothing of its output: for a program that says as much as its input has it say.
+    pub fn quiet(mut self) -> Self {
+        self.quiet = true;
         self
     }
 
@@ -126,14 +152,25 @@ impl Command {
             .env("PATH", PATH)
             .env("LC_ALL", "C.UTF-8")
             .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdin(match self.input {
+                Some(_) => Stdio::piped(),
+                None => Stdio::null(),
+            })
+            .stdout(if self.quiet {
+                Stdio::null()
+            } else {
+                Stdio::piped()
+            })
+            .stderr(if self.quiet {
+                Stdio::null()
+            } else {
+                Stdio::piped()
+            })
             .kill_on_drop(true);
         if let Some(dir) = &self.dir {
             command.current_dir(dir);
         }
-        let child = command.spawn().map_err(|source| match source.kind() {
+        let mut child = command.spawn().map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => CommandError::NotFound {
                 program: program.clone(),
             },
@@ -142,7 +179,17 @@ impl Command {
                 source,
             },
         })?;
-        let output = match tokio::time::timeout(self.limit, child.wait_with_output()).await {
+        let stdin = child.stdin.take();
+        let input = self.input.unwrap_or_default();
+        // Beside the reading: it may write before it has read all.
+        let feed = async move {
+            if let Some(mut stdin) = stdin {
+                // A program that ends without reading tells by how it ends.
+                let _ = stdin.write_all(&input).await;
+            }
+        };
+        let run = async { tokio::join!(child.wait_with_output(), feed).0 };
+        let output = match tokio::time::timeout(self.limit, run).await {
             Err(_) => {
                 return Err(CommandError::Timeout {
                     program,
@@ -152,7 +199,8 @@ impl Command {
             Ok(Err(source)) => return Err(CommandError::Start { program, source }),
             Ok(Ok(output)) => output,
         };
-        if output.status.success() {
+        let code = output.status.code();
+        if code.is_some_and(|code| code == 0 || self.also_good.contains(&code)) {
             Ok(Output {
                 stdout: output.stdout,
                 stderr: output.stderr,
@@ -189,6 +237,20 @@ mod test {
     }
 
     #[tokio::test]
+    async fn a_program_reads_what_it_is_given_and_else_nothing() {
+        let long = "x".repeat(1 << 20);
+        let read = Command::new("wc")
+            .arg("-c")
+            .input(long)
+            .run()
+            .await
+            .unwrap();
+        assert_eq!(read.stdout, b"1048576\n");
+        let nothing = Command::new("wc").arg("-c").run().await.unwrap();
+        assert_eq!(nothing.stdout, b"0\n");
+    }
+
+    #[tokio::test]
     async fn each_way_to_fail_has_its_error() {
         let missing = Command::new("no-such-program-here")
             .run()
@@ -201,6 +263,8 @@ mod test {
             .await
             .unwrap_err();
         assert!(failed.to_string().contains("/no/such/dir"), "{failed}");
+        let good = Command::new("ls").arg("/no/such/dir").also_good(2).quiet();
+        assert!(good.run().await.unwrap().stderr.is_empty());
         let slow = Command::new("sleep")
             .arg("60")
             .limit(Duration::from_millis(50));

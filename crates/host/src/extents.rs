@@ -213,7 +213,7 @@ pub(crate) fn compare(
 }
 
 /// Whether two files surely hold the same bytes in a stretch.
-pub(crate) fn same(ours: &[Physical], theirs: &[Physical], stretch: Range<u64>) -> bool {
+pub fn same(ours: &[Physical], theirs: &[Physical], stretch: Range<u64>) -> bool {
     let mut same = true;
     compare(ours, theirs, stretch, |_, alike| {
         same = alike != Alike::No;

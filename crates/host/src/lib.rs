@@ -3,6 +3,7 @@
 //! | to do this | open |
 //! |---|---|
 //! | run a program and take its output | [`command`] |
+//! | have a program read what strangers have written | [`nobody`] |
 //! | start a process that outlives the daemon, find it again, end it | [`process`] |
 //! | have a process of one's own do a piece of work | [`worker`] |
 //! | take from this process what it does not need | [`confine`](mod@confine) |
@@ -12,6 +13,7 @@
 //! | tell which pages of a guest are its own and copy them | [`memory`] |
 //! | ask what the host has: boot id, free memory, clock rate | [`facts`] |
 //! | hold a data directory for oneself | [`lock`] |
+//! | make the host's end of a guest's network card | [`tap`] |
 //! | have storage that shares blocks between copies | [`pool`] |
 
 pub mod command;
@@ -23,8 +25,10 @@ mod fiemap;
 pub mod files;
 pub mod lock;
 pub mod memory;
+pub mod nobody;
 mod pagemap;
 pub mod pool;
 pub mod process;
 pub mod sums;
+pub mod tap;
 pub mod worker;

@@ -7,6 +7,7 @@
 //! | what is to be done about what a dead daemon left behind? | [`repair::plan_repairs`] |
 //! | when is it paused, and when does it go to disk? | [`idle`] |
 //! | is this within the user's limits? | [`limits`] |
+//! | when is something due that is done again and again? | [`schedule`] |
 //! | who descends from whom? | [`tree::forest`] |
 
 pub mod decide;
@@ -14,5 +15,6 @@ pub mod idle;
 pub mod limits;
 pub mod plan;
 pub mod repair;
+pub mod schedule;
 pub mod state;
 pub mod tree;

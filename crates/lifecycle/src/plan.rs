@@ -83,6 +83,8 @@ pub enum Step {
     Greet,
     /// Tell the guest who it is.
     Identify,
+    /// Plug its volumes in, and have the guest mount them.
+    AttachVolumes,
     /// Bring the guest to where every machine of its template goes on from: its root file system
     /// grown, nothing in it that tells it from its copies.
     PrepareGuest,
@@ -117,7 +119,7 @@ pub enum Step {
     /// Put the checkpoint's state, memory and a copy of its disk next to the sandbox's own,
     /// durably: from here on the checkpoint itself may be deleted.
     CopyAside,
-    /// Put the copy of the disk in the place of the sandbox's own.
+    /// Put the copies of disk and volumes in the place of the sandbox's own.
     SwapDisk,
     /// Delete what is left of the copy.
     RemoveAside,
@@ -209,6 +211,7 @@ impl PlanKind {
                 S::Run,
                 S::Greet,
                 S::Identify,
+                S::AttachVolumes,
                 S::CommitHot,
             ],
             Self::Clone => &[
@@ -219,9 +222,10 @@ impl PlanKind {
                 S::Run,
                 S::Greet,
                 S::Identify,
+                S::AttachVolumes,
                 S::CommitHot,
             ],
-            Self::Take => &[S::Run, S::Identify, S::CommitHot],
+            Self::Take => &[S::Run, S::Identify, S::AttachVolumes, S::CommitHot],
             Self::Stock => &[
                 S::MakeDirectory,
                 S::CloneTemplateDisk,
@@ -265,6 +269,7 @@ impl PlanKind {
                 S::Run,
                 S::Greet,
                 S::Identify,
+                S::AttachVolumes,
             ],
             Self::Wake => &[
                 S::LinkColdMemory,
@@ -468,6 +473,7 @@ impl Step {
             Self::Pause => "pause",
             Self::Greet => "greet",
             Self::Identify => "identify",
+            Self::AttachVolumes => "attach-volumes",
             Self::PrepareGuest => "prepare-guest",
             Self::Refresh => "refresh",
             Self::SyncGuest => "sync-guest",
@@ -536,6 +542,16 @@ mod test {
         // And what copies are made of has none.
         for kind in [PlanKind::BuildTemplate, PlanKind::Stock] {
             assert!(!kind.steps().contains(&Step::Identify));
+        }
+    }
+
+    #[test]
+    fn volumes_are_there_before_a_new_machine_is_and_never_where_others_are_copied_from() {
+        for kind in [PlanKind::Create, PlanKind::Clone, PlanKind::Take] {
+            assert!(place(kind, Step::AttachVolumes) < place(kind, Step::CommitHot));
+        }
+        for kind in [PlanKind::BuildTemplate, PlanKind::Stock] {
+            assert!(!kind.steps().contains(&Step::AttachVolumes));
         }
     }
 

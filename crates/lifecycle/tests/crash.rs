@@ -189,6 +189,7 @@ impl World {
             | Step::LinkColdMemory
             | Step::Greet
             | Step::Identify
+            | Step::AttachVolumes
             | Step::PrepareGuest
             | Step::Refresh
             | Step::SyncGuest => {}

@@ -1,10 +1,12 @@
 //! Effects that are only remembered, for an agent that runs inside another process.
 
+use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bhatti_proto::message::{Identity, NextTimerReply};
+use bhatti_proto::message::{Identity, MountVolume, NextTimerReply, VolumeAt};
 use tokio::sync::watch;
 
 use crate::system::{System, SystemError};
@@ -27,6 +29,17 @@ struct State {
     frozen: bool,
     refuse_freeze: bool,
     freezes: u32,
+    /// Disks by serial number.
+    disks: BTreeMap<String, FakeDisk>,
+}
+
+/// A disk of a fake system's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FakeDisk {
+    /// Where it is mounted.
+    pub mounted: Option<String>,
+    /// Whether it stands still.
+    pub frozen: bool,
 }
 
 impl Default for FakeSystem {
@@ -79,6 +92,44 @@ impl FakeSystem {
         self.state().next_timer = next;
     }
 
+    /// Plugs a disk in.
+    pub fn plug(&self, serial: &str) {
+        self.state().disks.entry(serial.to_owned()).or_default();
+    }
+
+    /// Plugs a disk in that is mounted, as in a machine that goes on.
+    pub fn plug_mounted(&self, serial: &str, path: &str) {
+        let disk = FakeDisk {
+            mounted: Some(path.to_owned()),
+            frozen: false,
+        };
+        self.state().disks.insert(serial.to_owned(), disk);
+    }
+
+    /// Pulls a disk out; whether it was unmounted before.
+    pub fn unplug(&self, serial: &str) -> bool {
+        let disk = self.state().disks.remove(serial);
+        disk.is_none_or(|disk| disk.mounted.is_none())
+    }
+
+    /// Its disks by serial number, the root disk not among them.
+    pub fn disks(&self) -> BTreeMap<String, FakeDisk> {
+        self.state().disks.clone()
+    }
+
+    fn disk<T>(
+        &self,
+        what: &'static str,
+        serial: &str,
+        work: impl FnOnce(&mut FakeDisk) -> io::Result<T>,
+    ) -> Result<T, SystemError> {
+        let failed = |source| SystemError { what, source };
+        match self.state().disks.get_mut(serial) {
+            Some(disk) => work(disk).map_err(failed),
+            None => Err(failed(io::ErrorKind::NotFound.into())),
+        }
+    }
+
     /// Keeps what the program writes in this directory. To be said before there is an agent.
     pub fn keep_log_in(&self, dir: &Path) {
         self.state().log_dir = Some(dir.to_owned());
@@ -106,7 +157,7 @@ impl System for FakeSystem {
         if state.refuse_identity {
             return Err(SystemError {
                 what: "set the host name",
-                source: std::io::ErrorKind::PermissionDenied.into(),
+                source: io::ErrorKind::PermissionDenied.into(),
             });
         }
         state.identities.push(identity.clone());
@@ -121,12 +172,48 @@ impl System for FakeSystem {
         self.state().syncs += 1;
     }
 
+    fn mount_volume(&self, volume: &MountVolume) -> Result<(), SystemError> {
+        self.disk("mount a volume", &volume.serial, |disk| {
+            disk.mounted = Some(volume.path.clone());
+            Ok(())
+        })
+    }
+
+    fn unmount_volume(&self, volume: &VolumeAt) -> Result<(), SystemError> {
+        // One that is not there is unmounted.
+        if let Some(disk) = self.state().disks.get_mut(&volume.serial) {
+            disk.mounted = None;
+        }
+        Ok(())
+    }
+
+    fn grow_volume(&self, volume: &VolumeAt) -> Result<(), SystemError> {
+        self.disk("grow a volume", &volume.serial, |_| Ok(()))
+    }
+
+    fn freeze_volume(&self, volume: &VolumeAt) -> Result<(), SystemError> {
+        self.disk("freeze a volume", &volume.serial, |disk| {
+            disk.frozen = true;
+            Ok(())
+        })
+    }
+
+    fn thaw_volume(&self, volume: &VolumeAt) -> Result<(), SystemError> {
+        self.disk("let a volume go on", &volume.serial, |disk| {
+            if std::mem::take(&mut disk.frozen) {
+                Ok(())
+            } else {
+                Err(io::ErrorKind::InvalidInput.into())
+            }
+        })
+    }
+
     fn freeze(&self) -> Result<(), SystemError> {
         let mut state = self.state();
         if state.frozen || state.refuse_freeze {
             return Err(SystemError {
                 what: "freeze the root file system",
-                source: std::io::ErrorKind::ResourceBusy.into(),
+                source: io::ErrorKind::ResourceBusy.into(),
             });
         }
         state.frozen = true;

@@ -36,3 +36,4 @@ pub mod system;
 mod systemctl;
 mod terminal;
 mod timers;
+mod volumes;

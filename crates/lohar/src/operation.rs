@@ -1,12 +1,14 @@
 //! One stream, one operation.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bhatti_proto::codec::{self, MAX_MESSAGE, MAX_REQUEST, MessageReader};
 use bhatti_proto::message::{
-    Detach, Detached, Exec, Identity, RefusalKind, Reply, Request, reply, request,
+    Detach, Detached, Exec, FreezeVolume, Identity, RefusalKind, Reply, Request, VolumeAt, reply,
+    request,
 };
 use bhatti_proto::service::Settled;
 use futures::io::AsyncWriteExt as _;
@@ -24,6 +26,7 @@ use crate::exec::{detached, plan, stdin};
 use crate::ports;
 use crate::probe::Probe;
 use crate::service::logs;
+use crate::system::{System, SystemError};
 use crate::terminal::sessions;
 
 /// How long a stream may be open without having said what it is for.
@@ -33,6 +36,8 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 /// itself below this, except where a disk hangs.
 const TIMERS_LIMIT: Duration = Duration::from_secs(5);
 
+/// Longest that a volume stands still.
+const FREEZE_LIMIT: Duration = Duration::from_secs(30);
 /// The longest that the system is waited for to come up, whatever the daemon asks.
 const MAX_SETTLE: Duration = Duration::from_mins(30);
 
@@ -78,6 +83,21 @@ async fn serve(agent: Agent, stream: Stream, probe: Probe) {
             .await;
         }
         Some(request::Op::NextTimer(_)) => answer(stream, next_timer(&agent).await).await,
+        Some(request::Op::MountVolume(volume)) => {
+            let reply = effect(&agent, move |system| system.mount_volume(&volume)).await;
+            answer(stream, reply).await;
+        }
+        Some(request::Op::UnmountVolume(volume)) => {
+            let reply = effect(&agent, move |system| system.unmount_volume(&volume)).await;
+            answer(stream, reply).await;
+        }
+        Some(request::Op::GrowVolume(volume)) => {
+            let reply = effect(&agent, move |system| system.grow_volume(&volume)).await;
+            answer(stream, reply).await;
+        }
+        Some(request::Op::FreezeVolume(freeze)) => {
+            answer(stream, freeze_volume(&agent, freeze).await).await;
+        }
         Some(request::Op::ServiceStatus(_)) => {
             let status = agent.supervisor().status();
             answer(stream, Reply::new(reply::Op::ServiceStatus(status))).await;
@@ -134,6 +154,50 @@ async fn sync(agent: &Agent) -> Reply {
         Ok(()) => Reply::done(),
         Err(error) => Reply::refused(RefusalKind::Failed, format!("failed to sync: {error}")),
     }
+}
+
+/// Has something done that blocks.
+async fn effect(
+    agent: &Agent,
+    work: impl FnOnce(&dyn System) -> Result<(), SystemError> + Send + 'static,
+) -> Reply {
+    let system = Arc::clone(agent.system());
+    match tokio::task::spawn_blocking(move || work(&*system)).await {
+        Ok(Ok(())) => Reply::done(),
+        Ok(Err(error)) => {
+            let kind = match error.source.kind() {
+                ErrorKind::ResourceBusy => RefusalKind::Busy,
+                ErrorKind::InvalidInput => RefusalKind::Invalid,
+                _ => RefusalKind::Failed,
+            };
+            Reply::refused(kind, format!("{error}: {}", error.source))
+        }
+        Err(error) => Reply::refused(RefusalKind::Failed, format!("it was cut off: {error}")),
+    }
+}
+
+/// Has a volume stand still, for a time at most: a daemon may go away meanwhile, and a copy of
+/// this guest has none that knows.
+async fn freeze_volume(agent: &Agent, freeze: FreezeVolume) -> Reply {
+    let volume = freeze.volume.unwrap_or_default();
+    if freeze.limit_ms == 0 {
+        return effect(agent, move |system| system.thaw_volume(&volume)).await;
+    }
+    let limit = Duration::from_millis(freeze.limit_ms).min(FREEZE_LIMIT);
+    let frozen: VolumeAt = volume.clone();
+    let reply = effect(agent, move |system| system.freeze_volume(&frozen)).await;
+    if matches!(reply.op, Some(reply::Op::Done(_))) {
+        let later = agent.clone();
+        agent.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(limit) => {}
+                () = later.stopping().cancelled() => {}
+            }
+            // It goes on already, as it should.
+            let _ = effect(&later, move |system| system.thaw_volume(&volume)).await;
+        });
+    }
+    reply
 }
 
 async fn settle(agent: &Agent, limit_ms: u64) -> Reply {

@@ -2,12 +2,13 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bhatti_proto::message::{Identity, NextTimerReply};
+use bhatti_proto::message::{Identity, MountVolume, NextTimerReply, VolumeAt};
 use jiff::Timestamp;
 use nix::sys::resource::{Resource, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -16,13 +17,15 @@ use tokio::time::sleep;
 
 use crate::agent::Agent;
 use crate::init::handover::SERVICE_ARGUMENT;
-use crate::init::{self, clock, cmdline::CommandLine, entropy, freeze, grow, klog, names, power};
+use crate::init::{
+    self, clock, cmdline::CommandLine, entropy, freeze, grow, klog, names, network, power,
+};
 use crate::port::Port;
 use crate::reaper::InitReaper;
 use crate::session;
 use crate::system::{System, SystemError};
 use crate::timers::look;
-use crate::{sys, systemctl};
+use crate::{sys, systemctl, volumes};
 
 /// Open files that a process may have, and may raise that to. The kernel's own limits (1024 and
 /// 4096) are of another age; systemd has the same upper one.
@@ -202,6 +205,17 @@ impl Guest {
         {
             klog::note("write the machine id", names::write_machine_id(etc, id));
         }
+        if let Some(card) = &identity.card {
+            let servers: Vec<_> = card
+                .dns
+                .iter()
+                .map(|dns| Ipv4Addr::from_bits(*dns))
+                .collect();
+            klog::note(
+                "write /etc/resolv.conf",
+                names::write_resolvers(etc, &servers),
+            );
+        }
         if let Some(dir) = &identity.cwd {
             klog::note("make the working directory", make_workdir(dir));
         }
@@ -216,7 +230,6 @@ impl Guest {
 
 impl System for Guest {
     fn take_identity(&self, identity: &Identity, generation: u64) -> Result<(), SystemError> {
-        let failed = |what| move |source| SystemError { what, source };
         // First of all: nothing may be made of the original's random numbers.
         if !identity.entropy.is_empty() {
             entropy::add(&identity.entropy).map_err(failed("take the host's randomness"))?;
@@ -229,6 +242,10 @@ impl System for Guest {
         }
         if !self.command_line.probe {
             self.write_files(identity);
+        }
+        // The last: who meets it there meets who it is now.
+        if let Some(card) = &identity.card {
+            network::set_up(card).map_err(failed("set the network card up"))?;
         }
         klog::note("count the generation", write_generation(generation));
         Ok(())
@@ -254,6 +271,26 @@ impl System for Guest {
 
     fn sync(&self) {
         nix::unistd::sync();
+    }
+
+    fn mount_volume(&self, volume: &MountVolume) -> Result<(), SystemError> {
+        volumes::mount_volume(volume).map_err(failed("mount a volume"))
+    }
+
+    fn unmount_volume(&self, volume: &VolumeAt) -> Result<(), SystemError> {
+        volumes::unmount_volume(volume).map_err(failed("unmount a volume"))
+    }
+
+    fn grow_volume(&self, volume: &VolumeAt) -> Result<(), SystemError> {
+        volumes::grow_volume(volume).map_err(failed("grow a volume"))
+    }
+
+    fn freeze_volume(&self, volume: &VolumeAt) -> Result<(), SystemError> {
+        volumes::freeze_volume(volume).map_err(failed("freeze a volume"))
+    }
+
+    fn thaw_volume(&self, volume: &VolumeAt) -> Result<(), SystemError> {
+        volumes::thaw_volume(volume).map_err(failed("let a volume go on"))
     }
 
     fn freeze(&self) -> Result<(), SystemError> {
@@ -295,6 +332,10 @@ impl System for Guest {
     fn run_dir(&self) -> Option<PathBuf> {
         Some(PathBuf::from(RUN))
     }
+}
+
+fn failed(what: &'static str) -> impl FnOnce(io::Error) -> SystemError {
+    move |source| SystemError { what, source }
 }
 
 #[expect(

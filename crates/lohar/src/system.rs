@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use std::time::Duration;
 
-use bhatti_proto::message::{Identity, NextTimerReply};
+use bhatti_proto::message::{Identity, MountVolume, NextTimerReply, VolumeAt};
 
 /// An effect that failed.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,23 @@ pub trait System: Send + Sync + std::fmt::Debug {
     /// Writes all file systems to their disks. Blocking.
     fn sync(&self);
 
+    /// Mounts a volume, once its disk is there, and grows it to its disk if it can be written to.
+    /// Mounted there already is success. Blocking, for as long as a disk may take to appear.
+    fn mount_volume(&self, volume: &MountVolume) -> Result<(), SystemError>;
+
+    /// Unmounts a volume, has its disk write out what it holds, and lets go of the disk. Not
+    /// there is success; in use is an error of the kind `ResourceBusy`, and it is still mounted.
+    /// Blocking.
+    fn unmount_volume(&self, volume: &VolumeAt) -> Result<(), SystemError>;
+
+    /// Looks again how large a volume's disk is, and grows its file system to it. Blocking.
+    fn grow_volume(&self, volume: &VolumeAt) -> Result<(), SystemError>;
+
+    /// Has a volume's file system write out all it holds and stand still. Blocking.
+    fn freeze_volume(&self, volume: &VolumeAt) -> Result<(), SystemError>;
+
+    /// Lets a volume that stands still go on; an error if it does not stand still. Blocking.
+    fn thaw_volume(&self, volume: &VolumeAt) -> Result<(), SystemError>;
     /// Writes the root file system out and holds all writes to it until [`System::thaw`].
     ///
     /// Blocking: what is dirty is written first.

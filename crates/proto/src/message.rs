@@ -11,6 +11,8 @@
 //! | `stdin` | none; raw bytes from the daemon, whose end is the end of the input |
 //! | `status` | `status` |
 //! | `next_timer` | `next_timer` or `refused` |
+//! | `identity`, `sync`, `power_off`, `ping` | `done` or `refused` |
+//! | `mount_volume`, `unmount_volume`, `grow_volume`, `freeze_volume` | `done` or `refused` |
 //! | `service_status` | `service_status` |
 //! | `logs` | `stdout`, any number of times, then `done`; or `refused` |
 //! | `settle` | `settled` |
@@ -50,7 +52,7 @@ pub struct Request {
     /// What is asked for. Missing if the agent is older than the operation.
     #[prost(
         oneof = "request::Op",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 20, 21, 22, 23, 25, 26"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 16, 17, 18, 19, 20, 21, 22, 23, 25, 26"
     )]
     pub op: Option<request::Op>,
 }
@@ -87,6 +89,18 @@ pub mod request {
         /// Say when something in the guest next wants to run.
         #[prost(message, tag = "9")]
         NextTimer(super::NextTimer),
+        /// Mount a volume.
+        #[prost(message, tag = "16")]
+        MountVolume(super::MountVolume),
+        /// Unmount a volume and let go of its disk.
+        #[prost(message, tag = "17")]
+        UnmountVolume(super::VolumeAt),
+        /// Take notice that a volume has become larger.
+        #[prost(message, tag = "18")]
+        GrowVolume(super::VolumeAt),
+        /// Have a volume stand still on its disk, or go on.
+        #[prost(message, tag = "19")]
+        FreezeVolume(super::FreezeVolume),
         /// Say how the program is doing that the machine keeps running.
         #[prost(message, tag = "10")]
         ServiceStatus(crate::service::ServiceStatus),
@@ -203,6 +217,32 @@ pub struct Identity {
     /// A program to keep running.
     #[prost(message, optional, tag = "10")]
     pub service: Option<Service>,
+    /// What its network card is set up with; left as it is if missing.
+    #[prost(message, optional, tag = "15")]
+    pub card: Option<Card>,
+}
+
+/// How a network card is set up.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Card {
+    /// The card's own address, 6 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub mac: Bytes,
+    /// IPv4 address, as a number.
+    #[prost(fixed32, tag = "2")]
+    pub address: u32,
+    /// Bits of the network's prefix.
+    #[prost(uint32, tag = "3")]
+    pub prefix: u32,
+    /// The default gateway, as a number.
+    #[prost(fixed32, tag = "4")]
+    pub gateway: u32,
+    /// Longest packet, in bytes.
+    #[prost(uint32, tag = "5")]
+    pub mtu: u32,
+    /// Name servers, as numbers.
+    #[prost(fixed32, repeated, tag = "6")]
+    pub dns: Vec<u32>,
 }
 
 /// Asks for a flush of the file systems.
@@ -233,6 +273,45 @@ pub struct Status {}
 /// Asks when something in the guest next wants to run by the wall clock.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct NextTimer {}
+
+/// Mounts a volume: the disk with this serial number, which is there or about to come. One that
+/// can be written to is grown to its disk. Mounted there already is success.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct MountVolume {
+    /// Serial number of its disk.
+    #[prost(string, tag = "1")]
+    pub serial: String,
+    /// Where: an absolute path; the directory is made.
+    #[prost(string, tag = "2")]
+    pub path: String,
+    /// Nothing may be written to it.
+    #[prost(bool, tag = "3")]
+    pub read_only: bool,
+}
+
+/// A volume and where it is mounted.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct VolumeAt {
+    /// Serial number of its disk.
+    #[prost(string, tag = "1")]
+    pub serial: String,
+    /// The path.
+    #[prost(string, tag = "2")]
+    pub path: String,
+}
+
+/// Has a volume's file system write out all it holds and let nothing be written after that, or
+/// go on.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct FreezeVolume {
+    /// The volume.
+    #[prost(message, optional, tag = "1")]
+    pub volume: Option<VolumeAt>,
+    /// After this long the agent has it go on by itself, in milliseconds; 0: it is to go on now,
+    /// which is refused if it has already.
+    #[prost(uint64, tag = "2")]
+    pub limit_ms: u64,
+}
 
 /// Writes the root file system out and holds all writes to it, so that its disk can be copied as if
 /// it had been unmounted. What writes waits; nothing else is held up.

@@ -9,16 +9,19 @@ use bhatti_api::sandbox::{CreateSandbox, ForkSandbox};
 use bhatti_api::snapshot::{CreateSnapshot, ResumeSnapshot};
 use bhatti_api::template::WarmImage;
 use bhatti_api::user::CreateUser;
+use bhatti_api::volume::PersistentVolume;
 use bhatti_engine::request::{
-    Copies, EditSandbox as NewSettings, IdleEdit, NewCopies, NewExec, NewSandbox, NewUser, Size,
-    TimeEdit, UserEdit,
+    Copies, EditSandbox as NewSettings, IdleEdit, NewAttachment, NewCopies, NewExec, NewSandbox,
+    NewUser, Size, TimeEdit, UserEdit,
 };
+use bhatti_types::cidr::Cidr;
+use bhatti_types::egress::{AllowedRanges, Egress, EgressEdit};
 use bhatti_types::env::Env;
 use bhatti_types::idle::IdleSettings;
 use bhatti_types::invalid::Invalid;
 use bhatti_types::labels::Labels;
 use bhatti_types::name::{SandboxName, SnapshotName};
-use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
+use bhatti_types::size::{DiskMb, MemoryMb, Vcpus, VolumeMb};
 
 use crate::run;
 
@@ -99,9 +102,29 @@ pub(crate) fn new_sandbox(body: CreateSandbox) -> Result<NewSandbox, Invalid> {
             wake_timers: body.wake_timers,
         }
         .onto(IdleSettings::default()),
+        egress: egress(body.egress.as_deref(), body.allow_cidrs)?.onto(Egress::default()),
         init: run::init(body.init.as_deref())?,
         run: body.run.map(run::new).transpose()?,
         wait: wait(body.wait_sec)?,
+        volumes: body
+            .persistent_volumes
+            .into_iter()
+            .map(convert_volume)
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+fn convert_volume(volume: PersistentVolume) -> Result<NewAttachment, Invalid> {
+    let create = match (volume.auto_create, volume.size_mb) {
+        (false, _) => None,
+        (true, None | Some(0)) => Some(VolumeMb::default()),
+        (true, Some(size)) => Some(VolumeMb::new(size)?),
+    };
+    Ok(NewAttachment {
+        name: volume.name.parse()?,
+        mount: volume.mount.parse()?,
+        read_only: volume.read_only,
+        create,
     })
 }
 
@@ -139,6 +162,18 @@ pub(crate) fn edit_sandbox(body: EditSandbox) -> Result<NewSettings, Invalid> {
             busy_cpu: body.busy_cpu.map(busy_cpu).transpose()?,
             wake_timers: body.wake_timers,
         },
+        egress: egress(body.egress.as_deref(), body.allow_cidrs)?,
+    })
+}
+
+fn egress(mode: Option<&str>, ranges: Option<Vec<String>>) -> Result<EgressEdit, Invalid> {
+    let parsed = |ranges: Vec<String>| {
+        let ranges = ranges.iter().map(|range| range.parse());
+        AllowedRanges::new(ranges.collect::<Result<Vec<Cidr>, _>>()?)
+    };
+    Ok(EgressEdit {
+        mode: mode.map(str::parse).transpose()?,
+        allow: ranges.map(parsed).transpose()?,
     })
 }
 
@@ -248,6 +283,7 @@ pub(crate) fn new_user(body: &CreateUser) -> Result<NewUser, Invalid> {
         max_cpus_per_sandbox: body.max_cpus_per_sandbox,
         max_memory_mb_per_sandbox: body.max_memory_mb_per_sandbox,
         max_snapshots: body.max_snapshots,
+        max_volume_mb: body.max_volume_mb,
         max_images: body.max_images,
     })
 }

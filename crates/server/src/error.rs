@@ -149,6 +149,7 @@ fn engine_status(error: &EngineError) -> StatusCode {
         | EngineError::NoRoom { .. }
         | EngineError::Busy { .. }
         | EngineError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        EngineError::NotConfigured { .. } => StatusCode::NOT_IMPLEMENTED,
         EngineError::Failed { .. } => StatusCode::BAD_GATEWAY,
         EngineError::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
         EngineError::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
@@ -237,6 +238,10 @@ mod test {
             EngineError::Unavailable {
                 message: "no guest kit".into(),
                 hint: None,
+            },
+            EngineError::NotConfigured {
+                message: "backups are not configured".into(),
+                hint: Some("configure them".into()),
             },
             EngineError::NoRoom {
                 message: "no room for a machine".into(),

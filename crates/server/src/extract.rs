@@ -3,8 +3,8 @@
 use axum::extract::{FromRequestParts, Path};
 use bhatti_engine::error::{Error as EngineError, Kind};
 use bhatti_engine::request::Caller;
-use bhatti_types::id::{TaskId, TemplateId};
-use bhatti_types::name::{ImageName, SnapshotName, UserName};
+use bhatti_types::id::{BackupId, TaskId, TemplateId};
+use bhatti_types::name::{ImageName, SnapshotName, UserName, VolumeName};
 use http::request::Parts;
 
 use crate::error::ApiError;
@@ -64,6 +64,10 @@ impl PathName for ImageName {
     const KIND: Kind = Kind::Image;
 }
 
+impl PathName for VolumeName {
+    const KIND: Kind = Kind::Volume;
+}
+
 impl PathName for UserName {
     const KIND: Kind = Kind::User;
 }
@@ -84,6 +88,30 @@ impl<T: PathName, S: Send + Sync> FromRequestParts<S> for Named<T> {
         text.parse()
             .map(Self)
             .map_err(|_| not_found(T::KIND, &text))
+    }
+}
+
+/// The `{name}` of a volume and the `{id}` of one of its backups.
+pub(crate) struct OfVolume {
+    pub(crate) volume: VolumeName,
+    pub(crate) backup: BackupId,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for OfVolume {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Path((volume, backup)) = Path::<(String, String)>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| ApiError::malformed("the path is not UTF-8"))?;
+        Ok(Self {
+            volume: volume
+                .parse()
+                .map_err(|_| not_found(Kind::Volume, &volume))?,
+            backup: backup
+                .parse()
+                .map_err(|_| not_found(Kind::Backup, &backup))?,
+        })
     }
 }
 

@@ -8,11 +8,13 @@ use bhatti_api::snapshot::Snapshot;
 use bhatti_api::template::Template;
 use bhatti_api::tree::TreeNode;
 use bhatti_api::user::User;
+use bhatti_api::volume::{AttachedVolume, Volume, VolumeAttachment, VolumeBackup};
 use bhatti_engine::view::{
-    Descendant, IdleView, Member, Next, SandboxLineView, SandboxView, SleepAllView, SnapshotView,
-    TemplateView, TreeView, Usage, UserView,
+    AttachedView, BackupView, Descendant, HolderView, IdleView, Member, Next, SandboxLineView,
+    SandboxView, SleepAllView, SnapshotView, TemplateView, TreeView, Usage, UserView, VolumeView,
 };
 use bhatti_types::idle::IdleTime;
+use bhatti_types::name::VolumeName;
 use bhatti_types::parent::Parent;
 use jiff::Timestamp;
 
@@ -41,7 +43,15 @@ pub(crate) fn sandbox(view: SandboxView) -> Sandbox {
         reason: view.reason,
         engine: view.engine,
         accelerator: view.accelerator,
-        ip: String::new(),
+        ip: view
+            .address
+            .map(|address| address.to_string())
+            .unwrap_or_default(),
+        egress: view.egress.mode.as_str().to_owned(),
+        allow_cidrs: Vec::from(view.egress.allow)
+            .into_iter()
+            .map(String::from)
+            .collect(),
         urls: Vec::new(),
         cpus: f64::from(view.cpus.get()),
         memory_mb: view.memory.into(),
@@ -56,6 +66,7 @@ pub(crate) fn sandbox(view: SandboxView) -> Sandbox {
             Some(Parent::Sandbox(id)) => Some(id.into()),
             Some(Parent::Snapshot(_)) | None => None,
         },
+        volumes: view.volumes.into_iter().map(attached).collect(),
         init: (!view.init.is_default()).then(|| view.init.to_string()),
         run: view.run.map(run::shown),
         keep_hot: view.idle.keep_hot.unwrap_or_default(),
@@ -63,6 +74,52 @@ pub(crate) fn sandbox(view: SandboxView) -> Sandbox {
         created_by: view.user.into(),
         created_at: time(view.created_at),
         stopped_at: view.stopped_at.map(time),
+    }
+}
+
+fn attached(view: AttachedView) -> AttachedVolume {
+    AttachedVolume {
+        name: view.name.into(),
+        mount: view.mount.into(),
+        read_only: view.read_only,
+    }
+}
+
+pub(crate) fn volume(view: VolumeView) -> Volume {
+    let status = if view.holders.is_empty() {
+        "detached"
+    } else {
+        "attached"
+    };
+    let attachment = |holder: HolderView| VolumeAttachment {
+        sandbox_id: holder.sandbox.into(),
+        sandbox: holder.name.map(String::from),
+        mount: holder.mount.into(),
+        read_only: holder.read_only,
+        owned: holder.owned,
+    };
+    Volume {
+        id: view.id.into(),
+        name: view.name.into(),
+        size_mb: view.size.into(),
+        status: status.to_owned(),
+        attachments: view.holders.into_iter().map(attachment).collect(),
+        disk_own_bytes: view.usage.map(|usage| usage.own_bytes),
+        disk_shared_bytes: view.usage.map(|usage| usage.shared_bytes),
+        created_by: view.user.into(),
+        created_at: time(view.created_at),
+    }
+}
+
+pub(crate) fn backup(volume: &VolumeName, view: BackupView) -> VolumeBackup {
+    VolumeBackup {
+        id: view.id.into(),
+        volume: volume.to_string(),
+        target: view.target.as_str().to_owned(),
+        size_bytes: view.size_bytes,
+        data_bytes: view.data_bytes,
+        sent_bytes: view.sent_bytes,
+        created_at: time(view.created_at),
     }
 }
 
@@ -200,6 +257,7 @@ pub(crate) fn user(view: UserView) -> User {
         max_cpus_per_sandbox: view.max_cpus_per_sandbox,
         max_memory_mb_per_sandbox: view.max_memory_mb_per_sandbox,
         max_snapshots: view.max_snapshots,
+        max_volume_mb: view.max_volume_mb,
         max_images: view.max_images,
         created_at: time(view.created_at),
     }

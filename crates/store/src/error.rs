@@ -14,6 +14,8 @@ pub enum Entity {
     Snapshot,
     /// A journalled operation.
     Operation,
+    /// A volume.
+    Volume,
 }
 
 impl fmt::Display for Entity {
@@ -23,6 +25,7 @@ impl fmt::Display for Entity {
             Self::Sandbox => "sandbox",
             Self::Snapshot => "snapshot",
             Self::Operation => "operation",
+            Self::Volume => "volume",
         })
     }
 }
@@ -75,6 +78,26 @@ pub enum StoreError {
         /// The limit.
         limit: u32,
     },
+    /// The user's volumes would hold more than allowed.
+    #[error("volume storage limit reached ({limit} MB)")]
+    Storage {
+        /// The limit, in MiB.
+        limit: u32,
+    },
+    /// A volume is attached in a way that stands against this.
+    #[error("volume {volume:?} is attached to {}", list(sandboxes))]
+    Attached {
+        /// The volume's name.
+        volume: String,
+        /// Names of the sandboxes that have it.
+        sandboxes: Vec<String>,
+    },
+    /// A sandbox has something at that path, or as many volumes as it can have.
+    #[error("{why}")]
+    NoPlace {
+        /// What stands against it.
+        why: String,
+    },
     /// The row to change is not there.
     #[error("{entity} {name:?} not found")]
     NotFound {
@@ -84,7 +107,9 @@ pub enum StoreError {
         name: String,
     },
     /// The user still has things.
-    #[error("user {name:?} still has {sandboxes} sandboxes and {snapshots} snapshots")]
+    #[error(
+        "user {name:?} still has {sandboxes} sandboxes, {snapshots} snapshots and {volumes} volumes"
+    )]
     InUse {
         /// The user's name.
         name: String,
@@ -92,6 +117,8 @@ pub enum StoreError {
         sandboxes: u32,
         /// Number of checkpoints.
         snapshots: u32,
+        /// Number of volumes.
+        volumes: u32,
     },
     /// The built-in user cannot be deleted or given a token.
     #[error("user {name:?} is built in")]
@@ -115,4 +142,13 @@ impl StoreError {
     pub(crate) fn sql(operation: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
         move |source| Self::Sql { operation, source }
     }
+}
+
+/// Names, as a sentence has them.
+fn list(names: &[String]) -> String {
+    let quoted: Vec<_> = names
+        .iter()
+        .map(|name| format!("sandbox {name:?}"))
+        .collect();
+    quoted.join(", ")
 }

@@ -4,6 +4,7 @@
 //! return once the change is on disk. Methods are named noun first and live in one file for each
 //! table. Several changes become one with [`store::Store::write`].
 
+pub mod attachment;
 pub mod error;
 pub mod image_share;
 pub mod journal;
@@ -11,6 +12,7 @@ pub mod sandbox;
 pub mod snapshot;
 pub mod store;
 pub mod user;
+pub mod volume;
 
 mod column;
 mod migrate;

@@ -26,6 +26,9 @@ pub const DEFAULT_MAX_SNAPSHOTS: u32 = 5;
 /// Most images of its own of a user that was given no other limit.
 pub const DEFAULT_MAX_IMAGES: u32 = 10;
 
+/// Most storage of the volumes of a user that was given no other limit, in MiB. The original's.
+pub const DEFAULT_MAX_VOLUME_MB: u32 = 20_480;
+
 /// One user.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UserRow {
@@ -43,6 +46,8 @@ pub struct UserRow {
     pub max_memory_mb_per_sandbox: u32,
     /// Most checkpoints at once.
     pub max_snapshots: u32,
+    /// Most storage of all volumes together, by their sizes, in MiB.
+    pub max_volume_mb: u32,
     /// Most images of its own at once.
     pub max_images: u32,
     /// When it was made; kept to the millisecond.
@@ -66,6 +71,7 @@ impl UserRow {
             max_cpus_per_sandbox: row.get("max_cpus_per_sandbox")?,
             max_memory_mb_per_sandbox: row.get("max_memory_mb_per_sandbox")?,
             max_snapshots: row.get("max_snapshots")?,
+            max_volume_mb: row.get("max_volume_mb")?,
             max_images: row.get("max_images")?,
             created_at: parsed(row, "created_at")?,
             idle: json(row, "idle")?,
@@ -101,9 +107,9 @@ impl Txn<'_> {
         self.raw
             .prepare_cached(
                 "INSERT INTO users (id, name, token_hash, max_sandboxes, max_cpus_per_sandbox, \
-                 max_memory_mb_per_sandbox, max_snapshots, max_images, created_at, idle) VALUES \
-                 (:id, :name, :token_hash, :max_sandboxes, :max_cpus, :max_memory_mb, \
-                 :max_snapshots, :max_images, :created_at, :idle)",
+                 max_memory_mb_per_sandbox, max_snapshots, max_images, created_at, idle, \
+                 max_volume_mb) VALUES (:id, :name, :token_hash, :max_sandboxes, :max_cpus, \
+                 :max_memory_mb, :max_snapshots, :max_images, :created_at, :idle, :max_volume_mb)",
             )
             .and_then(|mut statement| {
                 statement.execute(named_params! {
@@ -117,6 +123,7 @@ impl Txn<'_> {
                     ":max_images": user.max_images,
                     ":created_at": time_text(user.created_at),
                     ":idle": json_text(&user.idle),
+                    ":max_volume_mb": user.max_volume_mb,
                 })
             })
             .map_err(StoreError::sql("add a user"))?;
@@ -187,7 +194,7 @@ impl Txn<'_> {
 
     /// Deletes a user that has nothing left; one that is not there is deleted already.
     ///
-    /// [`StoreError::InUse`] while it has sandboxes or checkpoints.
+    /// [`StoreError::InUse`] while it has sandboxes, checkpoints or volumes.
     pub fn user_delete(&self, id: &UserId) -> Result<(), StoreError> {
         let Some(user) = self.user_by_id(id)? else {
             return Ok(());
@@ -199,11 +206,13 @@ impl Txn<'_> {
         }
         let sandboxes = self.sandbox_count(id)?;
         let snapshots = self.snapshot_count(id)?;
-        if sandboxes > 0 || snapshots > 0 {
+        let volumes = self.volume_list(Some(id))?.len() as u32;
+        if sandboxes > 0 || snapshots > 0 || volumes > 0 {
             return Err(StoreError::InUse {
                 name: user.name.into(),
                 sandboxes,
                 snapshots,
+                volumes,
             });
         }
         self.raw

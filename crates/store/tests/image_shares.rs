@@ -16,6 +16,7 @@ fn add_user(store: &Store, name: &str) -> UserId {
         max_cpus_per_sandbox: 1,
         max_memory_mb_per_sandbox: 128,
         max_snapshots: 1,
+        max_volume_mb: 0,
         max_images: user::DEFAULT_MAX_IMAGES,
         created_at: "2026-01-02T03:04:05Z".parse().unwrap(),
         idle: IdleSettings::default(),

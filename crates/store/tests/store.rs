@@ -9,11 +9,13 @@ use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::snapshot::{SnapshotRow, SnapshotStatus};
 use bhatti_store::store::Store;
 use bhatti_store::user::{self, UserRow};
+use bhatti_types::egress::{AllowedRanges, Egress, EgressMode};
 use bhatti_types::env::Env;
 use bhatti_types::id::{SandboxId, SnapshotId, UserId};
 use bhatti_types::idle::{IdleSettings, IdleTime};
 use bhatti_types::labels::Labels;
 use bhatti_types::parent::Parent;
+use bhatti_types::run::Init;
 use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
 use bhatti_types::state::{Status, Thermal};
 use jiff::Timestamp;
@@ -61,6 +63,11 @@ fn sandbox(name: &str) -> SandboxRow {
         parent: Some(Parent::Snapshot(SnapshotId::random())),
         init: bhatti_types::run::Init::default(),
         run: None,
+        address: None,
+        egress: Egress {
+            mode: EgressMode::Deny,
+            allow: AllowedRanges::new(["9.9.9.0/24".parse().unwrap()]).unwrap(),
+        },
     }
 }
 
@@ -89,6 +96,7 @@ fn snapshot(name: &str) -> SnapshotRow {
         automatic: false,
         init: bhatti_types::run::Init::default(),
         run: None,
+        egress: Egress::default(),
     }
 }
 
@@ -101,6 +109,7 @@ fn alice() -> UserRow {
         max_cpus_per_sandbox: user::DEFAULT_MAX_CPUS,
         max_memory_mb_per_sandbox: user::DEFAULT_MAX_MEMORY_MB,
         max_snapshots: user::DEFAULT_MAX_SNAPSHOTS,
+        max_volume_mb: user::DEFAULT_MAX_VOLUME_MB,
         max_images: user::DEFAULT_MAX_IMAGES,
         created_at: time(),
         idle: IdleSettings {
@@ -344,7 +353,7 @@ fn a_user_with_things_left_is_not_deleted() {
     let error = store.user_delete(&user.id).unwrap_err();
     assert_eq!(
         error.to_string(),
-        r#"user "alice" still has 1 sandboxes and 1 snapshots"#
+        r#"user "alice" still has 1 sandboxes, 1 snapshots and 0 volumes"#
     );
     store.sandbox_delete(&sandbox.id).unwrap();
     assert!(matches!(
@@ -501,4 +510,34 @@ fn threads_that_race_for_the_last_place_get_it_once() {
             .count()
     });
     assert_eq!(won, 3);
+}
+
+#[test]
+fn each_sandbox_of_a_user_has_an_address_of_its_own_and_keeps_it() {
+    let store = Store::open_in_memory().unwrap();
+    let alice = alice();
+    store.user_insert(&alice).unwrap();
+    let range = ([10, 0, 0, 2].into(), [10, 0, 0, 3].into());
+    let (one, two, three) = (sandbox("one"), sandbox("two"), sandbox("three"));
+    let other = SandboxRow {
+        user: alice.id,
+        ..sandbox("other")
+    };
+    for row in [&one, &two, &three, &other] {
+        store.sandbox_insert(row, u32::MAX).unwrap();
+    }
+    let take = |row: &SandboxRow| store.sandbox_take_address(&row.id, range).unwrap();
+    assert_eq!(take(&one), Some([10, 0, 0, 2].into()));
+    assert_eq!(take(&two), Some([10, 0, 0, 3].into()));
+    assert_eq!(take(&one), Some([10, 0, 0, 2].into()));
+    assert_eq!(take(&other), Some([10, 0, 0, 2].into()));
+    assert_eq!(take(&three), None);
+    store.sandbox_delete(&one.id).unwrap();
+    assert_eq!(take(&three), Some([10, 0, 0, 2].into()));
+    // Another range: it gets one that is in it.
+    let moved = ([10, 9, 0, 2].into(), [10, 9, 0, 9].into());
+    let address = store.sandbox_take_address(&two.id, moved).unwrap();
+    assert_eq!(address, Some([10, 9, 0, 2].into()));
+    let row = store.sandbox_get(&two.id).unwrap().unwrap();
+    assert_eq!(row.address, address);
 }

@@ -149,6 +149,7 @@ fn spec(dir: &Path, wanted: Wanted) -> MachineSpec {
         kernel: kit.kernel(),
         initrd: kit.initrd(),
         command_line: wanted.command_line,
+        volumes: Vec::new(),
         devices: Devices::V2,
         disk: true,
         nic: wanted.nic,

@@ -89,6 +89,16 @@ id_type!(
     SnapshotId, "snp_", "snapshot id", 16
 );
 id_type!(
+    /// Names one volume for its whole life; never used again.
+    VolumeId, "vol_", "volume id", 16
+);
+
+id_type!(
+    /// Names one backup of a volume.
+    BackupId, "bak_", "backup id", 16
+);
+
+id_type!(
     /// Names one image.
     ImageId, "img_", "image id", 16
 );

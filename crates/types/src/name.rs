@@ -84,6 +84,11 @@ name_type!(
     SnapshotName, "snapshot name"
 );
 name_type!(
+    /// The name of a volume, unique among one user's volumes.
+    VolumeName, "volume name"
+);
+
+name_type!(
     /// The name of a user, unique on a host.
     UserName, "user name"
 );

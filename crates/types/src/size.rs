@@ -79,6 +79,18 @@ bounded!(
     DiskMb, "disk size", " MB", 64, 4_194_304, 2048
 );
 
+bounded!(
+    /// Size of a volume, in MiB. A file system with a journal takes a few of them for itself.
+    VolumeMb, "volume size", " MB", 16, 4_194_304, 1024
+);
+
+impl VolumeMb {
+    /// The size in bytes.
+    pub const fn bytes(self) -> u64 {
+        (self.0 as u64) << 20
+    }
+}
+
 impl MemoryMb {
     /// The size in bytes.
     pub const fn bytes(self) -> u64 {

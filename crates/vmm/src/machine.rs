@@ -1,5 +1,6 @@
 //! The traits, and what a machine is made of.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -8,6 +9,7 @@ use async_trait::async_trait;
 use bhatti_host::memory::Captured;
 use bhatti_host::process::ProcessId;
 use bhatti_types::id::{DataDirId, SandboxId};
+use bhatti_types::mac::Mac;
 use bhatti_types::size::{MemoryMb, Vcpus};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -71,12 +73,34 @@ impl Devices {
 }
 
 /// A network card.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Nic {
-    /// The tap device it is plugged into; it exists.
-    pub tap: String,
-    /// Its address, `02:…`.
-    pub mac: String,
+    /// What it is plugged into.
+    pub tap: Tap,
+    /// Its address, until its guest gives it another.
+    pub mac: Mac,
+}
+
+/// A tap device.
+#[derive(Debug, Clone)]
+pub enum Tap {
+    /// One that exists, in the network namespace that the VMM is started in, by its name.
+    Named(String),
+    /// One that was made for the VMM: its descriptor becomes the VMM's standard input.
+    Open(Arc<OwnedFd>),
+}
+
+/// A volume's disk, on the SCSI controller of [`Devices::V2`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeDisk {
+    /// Its place on the controller, where saved device state looks for it.
+    pub slot: u8,
+    /// The serial number that the guest sees: letters, digits and `_`, at most 36.
+    pub serial: String,
+    /// The file, raw.
+    pub path: PathBuf,
+    /// Whether the guest can't write to it. Then others may read the same file.
+    pub read_only: bool,
 }
 
 /// A machine to be started.
@@ -102,6 +126,8 @@ pub struct MachineSpec {
     pub devices: Devices,
     /// Whether there is a disk, [`file::DISK`] in `dir`.
     pub disk: bool,
+    /// Disks that are plugged in from the beginning: those that the saved state knows.
+    pub volumes: Vec<VolumeDisk>,
     /// What its network card is plugged into. Without it, a machine of [`Devices::V1`] has none,
     /// and the card of later ones hears nothing.
     pub nic: Option<Nic>,
@@ -199,6 +225,15 @@ pub trait Machine: Send + Sync {
         memory: &Path,
         cancel: &Arc<AtomicBool>,
     ) -> Result<Captured, VmmError>;
+
+    /// Plugs a disk in. Success if the place holds a disk with its serial number already.
+    async fn plug(&self, volume: &VolumeDisk) -> Result<(), VmmError>;
+
+    /// Pulls the disk at a place out and lets go of its file. Success if there is none.
+    async fn unplug(&self, slot: u8) -> Result<(), VmmError>;
+
+    /// Makes the disk at a place, and its file, larger. Success if it has the size already.
+    async fn grow(&self, slot: u8, bytes: u64) -> Result<(), VmmError>;
 
     /// Opens the host's end of the agent link. One at a time.
     async fn agent(&self) -> Result<Box<dyn AgentStream>, VmmError>;

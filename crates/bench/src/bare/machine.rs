@@ -144,6 +144,7 @@ impl Bare {
             command_line: vec!["bhatti.hostname=bare".to_owned()],
             devices: Devices::V2,
             disk: true,
+            volumes: Vec::new(),
             nic: None,
             accelerator: self.accelerator,
             state,

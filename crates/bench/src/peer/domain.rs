@@ -150,6 +150,7 @@ mod test {
             command_line: vec!["bhatti.hostname=libvirt".to_owned()],
             devices: Devices::V1,
             disk: true,
+            volumes: Vec::new(),
             nic: None,
             accelerator: Accelerator::Tcg,
             state: None,

@@ -144,6 +144,7 @@ impl Libvirt {
             // It brings its own.
             devices: Devices::V1,
             disk: true,
+            volumes: Vec::new(),
             nic: None,
             accelerator: self.accelerator,
             state: None,

@@ -1,9 +1,11 @@
 //! `bhatti create`.
 
 use bhatti_api::sandbox::CreateSandbox;
+use bhatti_api::volume::PersistentVolume;
 use bhatti_types::name::{ImageName, SandboxName};
 use clap::Args;
 
+use super::egress_args::EgressArgs;
 use super::fork::forked;
 use super::idle_args::{IdleArgs, wait};
 use super::run_args::RunArgs;
@@ -24,7 +26,7 @@ pub(crate) struct CreateArgs {
         long,
         value_name = "SANDBOX",
         value_parser = values::name::<SandboxName>,
-        conflicts_with_all = ["image", "cpus", "memory", "disk_size", "env", "label", "user"]
+        conflicts_with_all = ["image", "cpus", "memory", "disk_size", "env", "label", "user", "volume"]
     )]
     from: Option<SandboxName>,
     /// The image it is made from [default: base]
@@ -38,6 +40,9 @@ pub(crate) struct CreateArgs {
     /// Label; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     label: Vec<String>,
+    /// A volume and where it is mounted, `:ro` to read it alone; may be repeated
+    #[arg(long, value_name = "NAME:PATH[:ro]", value_parser = values::volume)]
+    volume: Vec<values::VolumeFlag>,
     /// User that commands run as [default: the image's own]
     #[arg(long)]
     user: Option<String>,
@@ -47,12 +52,14 @@ pub(crate) struct CreateArgs {
     #[command(flatten)]
     idle: IdleArgs,
     #[command(flatten)]
+    egress: EgressArgs,
+    #[command(flatten)]
     run: RunArgs,
 }
 
 /// Makes a sandbox.
 pub(crate) async fn run(args: CreateArgs, context: &Context) -> Result<(), Failure> {
-    let idle = args.idle.fields();
+    let (idle, egress) = (args.idle.fields(), args.egress.fields());
     let new = CreateSandbox {
         name: args.name.map(String::from),
         from: args.from.map(String::from),
@@ -68,9 +75,16 @@ pub(crate) async fn run(args: CreateArgs, context: &Context) -> Result<(), Failu
         idle_cold: idle.idle_cold,
         busy_cpu: idle.busy_cpu,
         wake_timers: idle.wake_timers,
+        egress: egress.egress,
+        allow_cidrs: egress.allow_cidrs,
         init: args.run.init(),
         run: args.run.fields(),
         wait_sec: args.wait,
+        persistent_volumes: args
+            .volume
+            .into_iter()
+            .map(PersistentVolume::from)
+            .collect(),
     };
     let what = match &new.name {
         Some(name) => format!("creating sandbox {name}"),
@@ -91,8 +105,12 @@ pub(crate) async fn run(args: CreateArgs, context: &Context) -> Result<(), Failu
             None | Some(0) => String::new(),
             Some(_) => format!(", {} MB disk", sandbox.disk_size_mb),
         };
+        let ip = match sandbox.ip.as_str() {
+            "" => String::new(),
+            ip => format!("\nIP: {ip}"),
+        };
         format!(
-            "sandbox/{name} created ({} vCPU, {} MB{disk})",
+            "sandbox/{name} created ({} vCPU, {} MB{disk}){ip}",
             sandbox.cpus, sandbox.memory_mb
         )
     })

@@ -70,6 +70,15 @@ fn awake(idle: &Idle) -> Vec<(&'static str, String)> {
     lines
 }
 
+/// What it may reach.
+fn egress(sandbox: &Sandbox) -> String {
+    if sandbox.allow_cidrs.is_empty() {
+        sandbox.egress.clone()
+    } else {
+        format!("{} and {}", sandbox.egress, sandbox.allow_cidrs.join(", "))
+    }
+}
+
 /// The program that it keeps running, and how that is.
 fn program(run: &Run) -> Vec<(&'static str, String)> {
     let command = run.command.join(" ");
@@ -128,9 +137,17 @@ fn people(sandbox: &Sandbox) -> String {
         let shared = values::on_disk(sandbox.disk_shared_bytes);
         lines.push(("On disk", format!("{own} own, {shared} shared")));
     }
+    lines.extend(sandbox.volumes.iter().map(|volume| {
+        let how = if volume.read_only { ", read only" } else { "" };
+        (
+            "Volume",
+            format!("{} at {}{how}", volume.name, volume.mount),
+        )
+    }));
     lines.push(("Engine", engine));
     if !sandbox.ip.is_empty() {
         lines.push(("IP", sandbox.ip.clone()));
+        lines.push(("Egress", egress(sandbox)));
     }
     lines.extend(sandbox.user.clone().map(|user| ("User", user)));
     lines.extend(sandbox.init.clone().map(|init| ("Init", init)));

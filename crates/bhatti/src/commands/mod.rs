@@ -1,11 +1,13 @@
 //! The commands, one file each.
 
+pub(crate) mod backup;
 pub(crate) mod completion;
 pub(crate) mod config;
 pub(crate) mod create;
 pub(crate) mod destroy;
 pub(crate) mod edit;
-pub(crate) mod exec;
+pub(crate) mod egress_args;
+mod exec;
 pub(crate) mod fork;
 pub(crate) mod gc;
 pub(crate) mod idle_args;
@@ -28,3 +30,4 @@ pub(crate) mod template;
 pub(crate) mod tree;
 pub(crate) mod user;
 pub(crate) mod version;
+pub(crate) mod volume;

@@ -47,6 +47,9 @@ pub(crate) struct CreateArgs {
     /// Most checkpoints at once [default: 5]
     #[arg(long, value_name = "COUNT", value_parser = values::count)]
     max_snapshots: Option<u32>,
+    /// Most storage of all volumes together in MB [default: 20480]
+    #[arg(long, value_name = "MB", value_parser = values::count)]
+    max_volume_mb: Option<u32>,
     /// Most images of its own at once [default: 10]
     #[arg(long, value_name = "COUNT", value_parser = values::count)]
     max_images: Option<u32>,
@@ -102,6 +105,7 @@ async fn create(args: CreateArgs, context: &Context) -> Result<(), Failure> {
         max_cpus_per_sandbox: args.max_cpus,
         max_memory_mb_per_sandbox: args.max_memory,
         max_snapshots: args.max_snapshots,
+        max_volume_mb: args.max_volume_mb,
         max_images: args.max_images,
     };
     let created = context.client().user_create(&new).await?;
@@ -127,6 +131,7 @@ async fn list(context: &Context) -> Result<(), Failure> {
                     user.max_cpus_per_sandbox.to_string(),
                     format!("{} MB", user.max_memory_mb_per_sandbox),
                     user.max_snapshots.to_string(),
+                    format!("{} MB", user.max_volume_mb),
                     user.max_images.to_string(),
                     user.created_at.clone(),
                 ]
@@ -138,6 +143,7 @@ async fn list(context: &Context) -> Result<(), Failure> {
             "CPUS",
             "MEMORY",
             "SNAPSHOTS",
+            "VOLUMES",
             "IMAGES",
             "CREATED",
         ];

@@ -27,6 +27,8 @@ pub(crate) enum Form {
     Switch,
     /// A whole number.
     Number,
+    /// A mapping, as JSON.
+    Mapping,
 }
 
 /// Whether a value may be shown.
@@ -80,6 +82,14 @@ pub(crate) const STORAGE: &str = "storage";
 pub(crate) const DISK_RESERVE_MB: &str = "disk_reserve_mb";
 /// Name of the key of the memory that machines may have.
 pub(crate) const MEMORY_LIMIT_MB: &str = "memory_limit_mb";
+/// Name of the key of networks.
+pub(crate) const NETWORK: &str = "network";
+/// Name of the key of the range that networks are made of.
+pub(crate) const NETWORK_RANGE: &str = "network_range";
+/// Name of the key of the resolvers outside.
+pub(crate) const NETWORK_DNS: &str = "network_dns";
+/// Name of the key of the private ranges that machines may reach.
+pub(crate) const NETWORK_PRIVATE: &str = "network_private";
 /// Name of the key of the log level.
 pub(crate) const LOG_LEVEL: &str = "log_level";
 /// Name of the key of the number of started clones kept for each template.
@@ -93,6 +103,9 @@ pub(crate) const IDLE_PAUSE: &str = "idle_pause";
 pub(crate) const IDLE_COLD: &str = "idle_cold";
 /// Name of the key of the time a request waits for a sandbox to wake.
 pub(crate) const WAKE_LIMIT: &str = "wake_limit";
+
+/// Name of the key of volumes' backups.
+pub(crate) const BACKUP: &str = "backup";
 
 /// All keys, in the order they are shown.
 pub(crate) const KEYS: &[Key] = &[
@@ -146,6 +159,28 @@ pub(crate) const KEYS: &[Key] = &[
         )
     },
     Key::new(
+        NETWORK,
+        env::NETWORK,
+        "whether machines have networks: `auto` where the host lets the daemon make them, `on` for \
+         networks or no start, `off`",
+    )
+    .flag("--network"),
+    Key::new(
+        NETWORK_RANGE,
+        env::NETWORK_RANGE,
+        "private range that users' networks are made of, /12 to /24",
+    ),
+    Key::new(
+        NETWORK_DNS,
+        env::NETWORK_DNS,
+        "resolvers for names outside, separated by commas; the host's own, if empty",
+    ),
+    Key::new(
+        NETWORK_PRIVATE,
+        env::NETWORK_PRIVATE,
+        "private ranges that machines may be let into, separated by commas",
+    ),
+    Key::new(
         LOG_LEVEL,
         env::LOG_LEVEL,
         "`error`, `warn`, `info`, `debug` or `trace`",
@@ -166,6 +201,15 @@ pub(crate) const KEYS: &[Key] = &[
         env::WAKE_LIMIT,
         "time a request waits for a sandbox to wake; the waking goes on after it",
     ),
+    Key {
+        form: Form::Mapping,
+        shown: Shown::Redacted,
+        ..Key::new(
+            BACKUP,
+            env::BACKUP,
+            "where volumes are backed up to and when, a mapping: see docs/volumes.md",
+        )
+    },
     Key {
         form: Form::Switch,
         ..Key::new(

@@ -14,7 +14,8 @@ use crate::config::environment::Environment;
 use crate::config::error::ConfigError;
 use crate::config::keys::{
     ACCELERATOR, API_URL, AUTH_TOKEN, DATA_DIR, ENGINE, Form, IDLE_COLD, IDLE_PAUSE, KEYS, Key,
-    LISTEN, LOG_LEVEL, MAX_TEMPLATES, POOL, QEMU, RATE_LIMIT, STORAGE, Shown, WAKE_LIMIT, key,
+    LISTEN, LOG_LEVEL, MAX_TEMPLATES, NETWORK, NETWORK_RANGE, POOL, QEMU, RATE_LIMIT, STORAGE,
+    Shown, WAKE_LIMIT, key,
 };
 use crate::config::settings::Settings;
 use crate::env;
@@ -152,6 +153,11 @@ fn defaults() -> Dict {
         (ACCELERATOR.to_owned(), text("auto")),
         (QEMU.to_owned(), text(&qemu)),
         (STORAGE.to_owned(), text("auto")),
+        (NETWORK.to_owned(), text("auto")),
+        (
+            NETWORK_RANGE.to_owned(),
+            text(bhatti_engine::config::DEFAULT_NETWORK_RANGE),
+        ),
         (LOG_LEVEL.to_owned(), text("info")),
         (RATE_LIMIT.to_owned(), Value::from(true)),
         (POOL.to_owned(), Value::from(DEFAULT_POOL)),
@@ -226,6 +232,10 @@ fn value(key: &Key, text: &str) -> Value {
             Ok(number) => Value::from(number),
             Err(_) => Value::from(text.to_owned()),
         },
+        (Form::Mapping, text) => serde_json::from_str::<serde_json::Value>(text)
+            .ok()
+            .and_then(|value| Value::serialize(value).ok())
+            .unwrap_or_else(|| Value::from(text.to_owned())),
         (Form::Switch | Form::Text, _) => Value::from(text.to_owned()),
     }
 }
@@ -245,7 +255,7 @@ fn explain(error: &figment::Error) -> ConfigError {
     }
     let secret = KEYS
         .iter()
-        .any(|key| key.name == path && key.shown == Shown::Redacted);
+        .any(|key| path.split('.').next() == Some(key.name) && key.shown == Shown::Redacted);
     let reason = match &error.kind {
         // Figment repeats the value, which may be nearly a token.
         Kind::InvalidType(..) | Kind::InvalidValue(..) if secret => "it must be text".to_owned(),

@@ -12,6 +12,7 @@ use bhatti_lifecycle::decide::{Decision, Denied, Request, decide};
 use bhatti_lifecycle::idle::Idle;
 use bhatti_lifecycle::plan::PlanKind;
 use bhatti_lifecycle::state::State;
+use bhatti_store::attachment::AttachedVolume;
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::snapshot::SnapshotRow;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -23,7 +24,7 @@ use super::handle::{Asked, Handle, Message, Published, QUEUE};
 use super::leases::Lease;
 use super::work::{Material, Work};
 use crate::error::Error;
-use crate::view::SandboxView;
+use crate::view::{AttachedView, SandboxView};
 
 /// Whether the sandbox is still there after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +35,7 @@ enum Life {
 
 /// A sandbox's task.
 pub(crate) struct Actor {
-    pub(super) work: Work,
+    pub(crate) work: Work,
     /// Until it is given away.
     handle: Option<Handle>,
     requests: mpsc::Receiver<Asked>,
@@ -52,7 +53,7 @@ impl Actor {
         let (sender, requests) = mpsc::channel(QUEUE);
         let first = Published {
             generation: 0,
-            view: view(&work.row),
+            view: work.view(),
             policy: work.policy(),
             paused_at: None,
         };
@@ -126,7 +127,7 @@ impl Actor {
         match result {
             Ok(()) => {
                 self.publish();
-                let _ = made.send(Ok(view(&self.work.row)));
+                let _ = made.send(Ok(self.work.view()));
                 self.run().await;
             }
             Err(error) => {
@@ -201,17 +202,17 @@ impl Actor {
                 let result = self.wake(Request::Start { force }).await;
                 self.publish();
                 drop(waiting);
-                let _ = reply.send(result.map(|()| view(&self.work.row)));
+                let _ = reply.send(result.map(|()| self.work.view()));
             }
             Message::Pause(reply) => {
                 let result = self.pause().await;
                 self.publish();
-                let _ = reply.send(result.map(|()| view(&self.work.row)));
+                let _ = reply.send(result.map(|()| self.work.view()));
             }
             Message::Stop(reply) => {
                 let result = self.decided(Request::Stop).await;
                 self.publish();
-                let _ = reply.send(result.map(|()| view(&self.work.row)));
+                let _ = reply.send(result.map(|()| self.work.view()));
             }
             Message::Relieve(reply) => {
                 let result = self.relieve().await;
@@ -221,7 +222,7 @@ impl Actor {
             Message::Edit { edit, reply } => {
                 let result = self.edit(*edit).await;
                 self.publish();
-                let _ = reply.send(result.map(|()| view(&self.work.row)));
+                let _ = reply.send(result.map(|()| self.work.view()));
             }
             Message::Checkpoint { snapshot, reply } => {
                 let result = self.checkpoint(snapshot).await;
@@ -233,8 +234,37 @@ impl Actor {
                 self.publish();
                 let _ = reply.send(result);
             }
-            Message::Rollback { to, force, reply } => {
-                let result = self.rollback(*to, force).await;
+            Message::Rollback {
+                to,
+                volumes,
+                force,
+                reply,
+            } => {
+                let result = self.rollback(*to, volumes, force).await;
+                self.publish();
+                let _ = reply.send(result);
+            }
+            Message::Attach { volume, reply } => {
+                let result = self.attach(*volume).await;
+                self.publish();
+                let _ = reply.send(result);
+            }
+            Message::Detach { volume, reply } => {
+                let result = self.detach(&volume).await;
+                self.publish();
+                let _ = reply.send(result);
+            }
+            Message::GrowVolume {
+                volume,
+                size,
+                reply,
+            } => {
+                let result = self.grow_volume(&volume, size).await;
+                self.publish();
+                let _ = reply.send(result);
+            }
+            Message::CaptureVolume { volume, to, reply } => {
+                let result = self.capture_volume(&volume, to).await;
                 self.publish();
                 let _ = reply.send(result);
             }
@@ -387,6 +417,7 @@ impl Actor {
             now.generation += 1;
             (now.view.status, now.view.thermal) = State::Destroying.shown();
         });
+        self.work.settle_volumes().await;
         self.work.run(PlanKind::Destroy).await
     }
 
@@ -445,7 +476,7 @@ impl Actor {
             Some(link) if self.work.state() == State::Hot => self.work.leases.open(link.clone()),
             _ => self.work.leases.close(),
         }
-        let (view, policy) = (view(&self.work.row), self.work.policy());
+        let (view, policy) = (self.work.view(), self.work.policy());
         let paused_at = self.work.warm_since();
         self.published.send_modify(|now| {
             *now = Published {
@@ -475,7 +506,7 @@ fn is_damage(error: &Error) -> bool {
 }
 
 /// What is shown of a record.
-pub(crate) fn view(row: &SandboxRow) -> SandboxView {
+pub(crate) fn view(row: &SandboxRow, volumes: &[AttachedVolume]) -> SandboxView {
     SandboxView {
         id: row.id.clone(),
         user: row.user.clone(),
@@ -498,6 +529,9 @@ pub(crate) fn view(row: &SandboxRow) -> SandboxView {
         used_at: row.used_at,
         wake_at: row.wake_at,
         parent: row.parent.clone(),
+        address: row.address,
+        egress: row.egress.clone(),
+        volumes: volumes.iter().map(AttachedView::of).collect(),
         init: row.init,
         run: row.run.clone(),
     }

@@ -17,6 +17,7 @@ use crate::checkpoint::{self, Depth, ImageError, ImageKind, Manifest};
 use crate::context::Context;
 use crate::error::Error;
 use crate::layout::file;
+use crate::volumes::copies::{are_the_same, saved};
 
 /// Said once a daemon: every create would say it otherwise.
 static NO_REFLINK: Once = Once::new();
@@ -37,6 +38,7 @@ impl Work {
             // What it found does not matter any more, but it must not outlive the directory.
             let _ = sync.await;
         }
+        self.remove_own_volumes().await?;
         let dir = self.dir();
         blocking(move || files::remove_tree(&dir)).await
     }
@@ -99,6 +101,8 @@ impl Work {
             Ok(())
         })
         .await?;
+        let saved = self.saved()?.dir.clone();
+        self.copy_saved_volumes(&saved).await?;
         self.sync_disk_meanwhile(path);
         Ok(())
     }
@@ -153,7 +157,8 @@ impl Work {
             && manifest.memory_mb == self.row.memory.get()
             && memory == Some(self.row.memory.bytes())
             && manifest.files.contains_key(file::STATE);
-        if !fits {
+        let is_own_sleep = manifest.kind == ImageKind::Cold;
+        if !fits || (is_own_sleep && !are_the_same(&self.volumes, &manifest.volumes)) {
             return Err(ImageError::Manifest.into());
         }
         self.ctx.mark_sound(image.to_owned());
@@ -180,13 +185,14 @@ impl Work {
     pub(super) async fn seal_cold(&mut self) -> Result<(), Error> {
         let half = self.ctx.layout.cold_half(&self.row.id);
         let whole = self.ctx.layout.cold(&self.row.id);
-        let disk = self.dir().join(machine_file::DISK);
+        let disks = self.written_disks();
         let manifest = self.manifest(ImageKind::Cold);
         let sound = whole.clone();
         let memory = self.dir().join(machine_file::MEMORY);
         Context::blocking(move || {
-            // The memory is only worth what the disk under it is.
-            files::sync_file(&disk).map_err(Error::internal)?;
+            // The memory is only worth what the disks under it are.
+            let synced = disks.iter().try_for_each(|disk| files::sync_file(disk));
+            synced.map_err(Error::internal)?;
             if half.exists() {
                 files::remove_tree(&whole).map_err(Error::internal)?;
             }
@@ -226,8 +232,8 @@ impl Work {
         if self.state() != State::Hot || !shares {
             return Ok(());
         }
-        let disk = self.dir().join(machine_file::DISK);
-        blocking(move || files::sync_file(&disk)).await
+        let disks = self.written_disks();
+        blocking(move || disks.iter().try_for_each(|disk| files::sync_file(disk))).await
     }
 
     pub(super) async fn save_snapshot(&mut self) -> Result<(), Error> {
@@ -238,6 +244,7 @@ impl Work {
     /// Puts the paused machine's state, memory and disk into a directory.
     pub(super) async fn save_machine(&self, to: PathBuf) -> Result<(), Error> {
         self.save_memory(&to, &never_cancelled()).await?;
+        self.copy_volumes(&to).await?;
         let (from, to) = (self.dir().join(machine_file::DISK), to.join(file::DISK));
         blocking(move || clone(&from, &to)).await
     }
@@ -251,6 +258,7 @@ impl Work {
     pub(super) async fn copy_cold_into(&self, to: PathBuf) -> Result<(), Error> {
         let cold = self.ctx.layout.cold(&self.row.id);
         self.check_sound(&cold).await?;
+        self.copy_volumes(&to).await?;
         let disk = self.dir().join(machine_file::DISK);
         blocking(move || {
             for name in [file::STATE, file::MEMORY] {
@@ -278,13 +286,28 @@ impl Work {
         } else {
             sandbox.join(machine_file::MEMORY)
         };
+        let volumes: Vec<_> = self
+            .volumes
+            .iter()
+            .map(|it| {
+                let dir = self.ctx.layout.volume(&it.at.volume);
+                (checkpoint::volume_file(it.at.slot), dir)
+            })
+            .collect();
         let bytes = Context::blocking(move || {
-            let names = [file::STATE, file::MEMORY, file::DISK];
-            let bases = Bases::none()
+            let mut names = vec![file::STATE, file::MEMORY, file::DISK];
+            let mut bases = Bases::none()
                 .with(file::MEMORY, Base::beside(&memory))
                 .with(file::DISK, bases::disk(&root, &sandbox));
+            for (name, dir) in &volumes {
+                names.push(name);
+                bases = bases.with(name, bases::disk_as(&root, dir, name));
+            }
             checkpoint::seal(&half, &dir, manifest, &names, &bases)?;
             bases::note_disk(&root, &sandbox, &dir);
+            for (_, volume) in &volumes {
+                bases::note_disk(&root, volume, &dir);
+            }
             checkpoint::disk_usage(&dir).map_err(Error::internal)
         })
         .await??;
@@ -311,6 +334,7 @@ impl Work {
             memory_mb: self.row.memory.get(),
             created_at: Timestamp::now().to_string(),
             files: BTreeMap::new(),
+            volumes: saved(&self.volumes),
         }
     }
 }

@@ -7,6 +7,7 @@ use bhatti_lifecycle::decide::{Decision, Request, decide};
 use super::actor::Actor;
 use super::work::{ForkPoint, Material, Saved, Trust};
 use crate::error::Error;
+use crate::volumes::copies;
 
 /// A captured source.
 #[derive(Debug)]
@@ -41,6 +42,7 @@ impl Actor {
                 trust: Trust::JustWritten,
                 accelerator: self.work.row.accelerator.clone(),
                 snapshot: None,
+                volumes: copies::saved(&self.work.volumes),
             },
             stall,
         })

@@ -8,7 +8,8 @@ use bhatti_guest::link::Link;
 use bhatti_lifecycle::idle::{Candidate, IdlePolicy};
 use bhatti_lifecycle::state::State;
 use bhatti_store::snapshot::SnapshotRow;
-use bhatti_types::id::{SandboxId, UserId};
+use bhatti_types::id::{SandboxId, UserId, VolumeId};
+use bhatti_types::size::VolumeMb;
 use bhatti_types::state::Status;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Span;
@@ -17,9 +18,11 @@ use super::fork::Forked;
 use super::leases::{Lease, Leases, Waiting};
 use super::save_disk::SavedDisk;
 use super::work::ForkPoint;
+use crate::checkpoint::SavedVolume;
 use crate::error::{Error, Kind};
 use crate::request::EditSandbox;
 use crate::view::{IdleView, RolledBackView, SandboxView};
+use crate::volumes::copies::Wanted;
 
 /// Requests that may wait for one sandbox. More are made to wait at the sender.
 pub(super) const QUEUE: usize = 64;
@@ -94,8 +97,27 @@ pub(super) enum Message {
     },
     Rollback {
         to: Box<SnapshotRow>,
+        volumes: Vec<SavedVolume>,
         force: bool,
         reply: oneshot::Sender<Result<RolledBackView, Error>>,
+    },
+    Attach {
+        volume: Box<Wanted>,
+        reply: oneshot::Sender<Result<SandboxView, Error>>,
+    },
+    Detach {
+        volume: VolumeId,
+        reply: oneshot::Sender<Result<SandboxView, Error>>,
+    },
+    GrowVolume {
+        volume: VolumeId,
+        size: VolumeMb,
+        reply: oneshot::Sender<Result<(), Error>>,
+    },
+    CaptureVolume {
+        volume: VolumeId,
+        to: PathBuf,
+        reply: oneshot::Sender<Result<(), Error>>,
     },
     /// Copy the disk to this file.
     SaveDisk {
@@ -118,6 +140,10 @@ impl Message {
             | Self::Checkpoint { .. }
             | Self::Fork { .. }
             | Self::Rollback { .. }
+            | Self::Attach { .. }
+            | Self::Detach { .. }
+            | Self::GrowVolume { .. }
+            | Self::CaptureVolume { .. }
             | Self::SaveDisk { .. }
             | Self::Destroy(_) => false,
         }
@@ -254,10 +280,42 @@ impl Handle {
     pub(crate) async fn rollback(
         &self,
         to: SnapshotRow,
+        volumes: Vec<SavedVolume>,
         force: bool,
     ) -> Result<RolledBackView, Error> {
         let to = Box::new(to);
-        self.ask(|reply| Message::Rollback { to, force, reply })
+        self.ask(|reply| Message::Rollback {
+            to,
+            volumes,
+            force,
+            reply,
+        })
+        .await
+    }
+
+    /// Gives it a volume that is claimed and checked.
+    pub(crate) async fn attach(&self, volume: Wanted) -> Result<SandboxView, Error> {
+        let volume = Box::new(volume);
+        self.ask(|reply| Message::Attach { volume, reply }).await
+    }
+
+    pub(crate) async fn detach(&self, volume: VolumeId) -> Result<SandboxView, Error> {
+        self.ask(|reply| Message::Detach { volume, reply }).await
+    }
+
+    /// Makes a volume that it may write to larger.
+    pub(crate) async fn grow_volume(&self, volume: VolumeId, size: VolumeMb) -> Result<(), Error> {
+        self.ask(|reply| Message::GrowVolume {
+            volume,
+            size,
+            reply,
+        })
+        .await
+    }
+
+    /// Copies a volume that it has, as it is at one moment.
+    pub(crate) async fn capture_volume(&self, volume: VolumeId, to: PathBuf) -> Result<(), Error> {
+        self.ask(|reply| Message::CaptureVolume { volume, to, reply })
             .await
     }
 

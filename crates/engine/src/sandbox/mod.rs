@@ -13,7 +13,9 @@ mod rollback;
 mod save_disk;
 mod saved;
 mod steps;
+pub(crate) mod swap;
 mod template_steps;
+mod volumes;
 pub(crate) mod work;
 
 pub(crate) use files::remove_snapshot;

@@ -6,14 +6,16 @@ use bhatti_lifecycle::plan::PlanKind;
 use bhatti_lifecycle::state::State;
 use bhatti_store::snapshot::{SnapshotRow, SnapshotStatus};
 use bhatti_types::id::SnapshotId;
-use bhatti_types::name::SnapshotName;
+use bhatti_types::name::{SandboxName, SnapshotName};
 use jiff::Timestamp;
 
-use super::actor::{Actor, view};
+use super::actor::Actor;
 use super::work::{Material, Saved, Trust};
+use crate::checkpoint::SavedVolume;
 use crate::error::Error;
 use crate::rollback::{KEPT, kept_name};
 use crate::view::RolledBackView;
+use crate::volumes::copies::are_the_same;
 
 /// What a failed rollback has left of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +35,7 @@ impl Actor {
     pub(super) async fn rollback(
         &mut self,
         to: SnapshotRow,
+        volumes: Vec<SavedVolume>,
         force: bool,
     ) -> Result<RolledBackView, Error> {
         let state = self.work.state();
@@ -40,6 +43,9 @@ impl Actor {
             Decision::Accept(_) => {}
             Decision::Deny(denied) => return Err(self.denied(denied)),
             Decision::Already => return Err(Error::internal("a rollback is never done already")),
+        }
+        if !are_the_same(&self.work.volumes, &volumes) {
+            return Err(other_volumes(&self.work.row.name, &to.name));
         }
         let ctx = self.work.ctx.clone();
         ctx.refuse_if_going_down()?;
@@ -60,6 +66,7 @@ impl Actor {
             trust: Trust::Manifest,
             accelerator: to.accelerator.clone(),
             snapshot: Some(to.id.clone()),
+            volumes,
         });
         // For the record of a daemon that does not come to the end of this.
         let kept_in = kept.as_ref().map_or_else(String::new, |name| {
@@ -85,7 +92,7 @@ impl Actor {
         }
         self.forget_oldest_kept().await;
         Ok(RolledBackView {
-            sandbox: view(&self.work.row),
+            sandbox: self.work.view(),
             kept,
         })
     }
@@ -122,6 +129,7 @@ impl Actor {
             disk_bytes: 0,
             created_at: Timestamp::now(),
             automatic: true,
+            egress: row.egress.clone(),
             init: row.init,
             run: row.run.clone(),
         };
@@ -217,5 +225,20 @@ impl Actor {
             }
             None => Ok(()),
         }
+    }
+}
+
+/// The checkpoint's memory knows of volumes that are not there now, or not as they were.
+fn other_volumes(name: &SandboxName, to: &SnapshotName) -> Error {
+    Error::Conflict {
+        message: format!(
+            "sandbox {:?} does not have the volumes that it had at checkpoint {:?}",
+            name.as_str(),
+            to.as_str()
+        ),
+        hint: Some(format!(
+            "attach them again as they were, or make a new sandbox of it: `bhatti snapshot resume \
+             {to}`"
+        )),
     }
 }

@@ -6,6 +6,7 @@ use bhatti_host::files;
 use bhatti_vmm::machine::file as machine_file;
 
 use super::files::{blocking, clone};
+use super::swap;
 use super::work::{ForkPoint, Material, Saved, Trust, Work};
 use crate::bases;
 use crate::error::Error;
@@ -77,6 +78,7 @@ impl Work {
         let from = self.saved()?.dir.clone();
         let to = self.ctx.layout.aside(&self.row.id);
         let (aside, root) = (to.clone(), self.ctx.layout.root().to_owned());
+        let volumes = self.volumes_aside();
         blocking(move || {
             files::remove_tree(&to)?;
             fs_err::create_dir(&to)?;
@@ -87,6 +89,13 @@ impl Work {
             clone(&from.join(file::DISK), &disk)?;
             bases::note_disk(&root, &to, &from);
             files::sync_file(&disk)?;
+            for (name, _, size) in &volumes {
+                let file = to.join(name);
+                clone(&from.join(name), &file)?;
+                // It may have grown since; a disk never becomes smaller.
+                crate::volumes::disk::lengthen(&file, *size)?;
+                files::sync_file(&file)?;
+            }
             files::sync_dir(&to)
         })
         .await?;
@@ -99,15 +108,13 @@ impl Work {
     pub(super) async fn swap_disk(&mut self) -> Result<(), Error> {
         let aside = self.ctx.layout.aside(&self.row.id);
         let dir = self.ctx.layout.sandbox(&self.row.id);
-        let (from, to) = (aside.join(file::DISK), dir.join(machine_file::DISK));
+        let storage = self.ctx.layout.storage().to_owned();
+        let mut moves = vec![(file::DISK.to_owned(), dir.join(machine_file::DISK))];
+        let volumes = self.volumes_aside().into_iter();
+        moves.extend(volumes.map(|(name, path, _)| (name, path)));
         blocking(move || {
-            if from.try_exists()? {
-                bases::copy_note(&aside, &dir);
-                files::rename_durable(&from, &to)
-            } else {
-                // Done already.
-                Ok(())
-            }
+            bases::copy_note(&aside, &dir);
+            swap::all(&storage, &aside, &moves)
         })
         .await
     }

@@ -18,6 +18,7 @@ use jiff::Timestamp;
 
 use super::halted::stands_still;
 use super::journal::Durability;
+use super::volumes::Attaching;
 use super::work::{MachineRecord, Material, Work};
 use crate::clock;
 use crate::error::Error;
@@ -53,7 +54,7 @@ impl Work {
             Step::LinkSavedMemory => self.link_saved_memory().await,
             Step::LinkColdMemory => self.link_cold_memory().await,
             Step::LinkTemplateMemory => self.link_template_memory().await,
-            Step::Launch => self.launch(None).await,
+            Step::Launch => self.launch(plan, None).await,
             Step::LaunchSaved => {
                 let own = || self.row.accelerator.clone();
                 let (dir, accelerator) = match &self.material {
@@ -63,7 +64,7 @@ impl Work {
                 };
                 // What was saved under one accelerator goes on under the same.
                 self.row.accelerator = accelerator;
-                let launched = self.launch(Some(dir.join(file::STATE))).await;
+                let launched = self.launch(plan, Some(dir.join(file::STATE))).await;
                 self.note_broken(&launched);
                 launched
             }
@@ -72,6 +73,13 @@ impl Work {
             Step::Pause => self.pause().await,
             Step::Greet => self.greet(plan).await,
             Step::Identify => self.identify(plan).await,
+            Step::AttachVolumes => {
+                let why = match plan {
+                    PlanKind::Boot => Attaching::Boot,
+                    _ => Attaching::Asked,
+                };
+                self.attach_volumes(why).await
+            }
             Step::PrepareGuest => self.prepare_guest().await,
             Step::Refresh => self.refresh().await,
             Step::SyncGuest => {
@@ -119,7 +127,11 @@ impl Work {
         }
     }
 
-    async fn launch(&mut self, state: Option<std::path::PathBuf>) -> Result<(), Error> {
+    async fn launch(
+        &mut self,
+        plan: PlanKind,
+        state: Option<std::path::PathBuf>,
+    ) -> Result<(), Error> {
         let id: KitId = self.row.kit.parse().map_err(Error::internal)?;
         let kit = self.ctx.kits.get(&id)?;
         let devices =
@@ -138,9 +150,15 @@ impl Work {
             Some(_) => Vec::new(),
             None => vec![format!("bhatti.hostname={}", self.row.name)],
         };
+        // What boots, or goes on from where nobody had any, gets them afterwards.
+        let volumes = match (&state, &self.material) {
+            (None, _) | (Some(_), Material::Template(_)) => Vec::new(),
+            (Some(_), _) => self.volume_disks(),
+        };
         if self.row.init == Init::Systemd {
             command_line.push("bhatti.init=systemd".to_owned());
         }
+        let nic = self.plug(plan, devices).await?;
         let spec = MachineSpec {
             data_dir: self.ctx.data_dir.clone(),
             sandbox: self.row.id.clone(),
@@ -152,7 +170,8 @@ impl Work {
             command_line,
             devices,
             disk: true,
-            nic: None,
+            volumes,
+            nic,
             accelerator,
             state,
         };
@@ -178,6 +197,7 @@ impl Work {
             }
         }
         self.machine = None;
+        self.shut_out().await;
         if plan == PlanKind::Sleep {
             // Nothing maps it any more, and it may be the last name of a deleted checkpoint's.
             self.remove_memory().await?;
@@ -192,7 +212,8 @@ impl Work {
         self.machine()?.resume().await?;
         self.greet(PlanKind::Wake).await?;
         // As after a boot: it may have been cut off in one.
-        self.identify(PlanKind::Boot).await
+        self.identify(PlanKind::Boot).await?;
+        self.attach_volumes(Attaching::Again).await
     }
 
     async fn let_run(&mut self, plan: PlanKind) -> Result<(), Error> {
@@ -309,6 +330,9 @@ impl Work {
         getrandom::fill(&mut random).map_err(Error::internal)?;
         let (entropy, machine_id) = random.split_at(ENTROPY);
 
+        if plan == PlanKind::Take {
+            self.take_seat().await?;
+        }
         let identity = Identity {
             hostname: self.row.name.to_string(),
             machine_id: copy.then(|| hex(machine_id)),
@@ -322,13 +346,20 @@ impl Work {
             grow_root: matches!(plan, PlanKind::Create | PlanKind::Boot),
             fresh: copy,
             service: self.row.run.clone(),
+            card: self.card(),
         };
         let told = self.link()?.identity(&identity, CALL_LIMIT).await;
         if told.is_err() {
             // Nobody gets a guest that does not know who it is.
             self.link = None;
         }
-        Ok(told?)
+        told?;
+        // From here on, and not before: a copy is never taken for its original.
+        let let_in = self.let_in().await;
+        if let_in.is_err() {
+            self.link = None;
+        }
+        let_in
     }
 
     /// Asks the guest when it next wants to run, if it is to be woken for that. No answer is no
@@ -389,7 +420,13 @@ impl Work {
         }
         let row = self.recorded(state)?;
         let written = row.clone();
-        let update = move |txn: &Txn<'_>| txn.sandbox_update(&written);
+        let own = self.volumes.iter().filter(|it| it.at.owned);
+        let own: Vec<_> = own.map(|it| it.at.volume.clone()).collect();
+        let update = move |txn: &Txn<'_>| {
+            txn.sandbox_update(&written)?;
+            // What was made for it is whole when it is.
+            own.iter().try_for_each(|id| txn.volume_is_ready(id))
+        };
         self.change(Durability::Durable, update).await?;
         self.record(row);
         Ok(())
@@ -414,6 +451,7 @@ impl Work {
                 let record = MachineRecord {
                     process: self.machine()?.process(),
                     boot: Some(self.ctx.boot.clone()),
+                    plugged: self.plugged,
                 };
                 row.machine = Some(serde_json::to_string(&record).map_err(Error::internal)?);
                 if state == State::Hot {

@@ -11,6 +11,7 @@ use bhatti_image::image::Image;
 use bhatti_lifecycle::idle::IdlePolicy;
 use bhatti_lifecycle::plan::{PlanKind, Step};
 use bhatti_lifecycle::state::State;
+use bhatti_store::attachment::AttachedVolume;
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::snapshot::SnapshotRow;
 use bhatti_types::id::SnapshotId;
@@ -21,12 +22,14 @@ use tracing::Instrument as _;
 
 use super::journal::Journal;
 use super::leases::Leases;
+use crate::checkpoint::SavedVolume;
 use crate::clock;
 use crate::context::Context;
 use crate::error::Error;
 use crate::fault::Moment;
 use crate::templates::build::Wanted;
 use crate::templates::registry::TemplateLease;
+use crate::view::SandboxView;
 
 /// What a plan works with besides the sandbox itself.
 pub(crate) enum Material {
@@ -60,6 +63,8 @@ pub(crate) struct Saved {
     pub(crate) accelerator: Option<String>,
     /// The checkpoint that it is, for the journal.
     pub(crate) snapshot: Option<SnapshotId>,
+    /// The volumes that it had.
+    pub(crate) volumes: Vec<SavedVolume>,
 }
 
 /// Whether the bytes of a saved machine are to be checked.
@@ -87,6 +92,8 @@ pub(crate) struct Work {
     pub(crate) machine: Option<Arc<dyn Machine>>,
     pub(crate) link: Option<Link>,
     pub(crate) material: Material,
+    /// The volumes it has, by their places. Only its own task changes that.
+    pub(crate) volumes: Vec<AttachedVolume>,
     /// Where its files are, if it is the machine that a template is made of and no sandbox.
     pub(crate) place: Option<PathBuf>,
     /// Who uses it.
@@ -103,6 +110,8 @@ pub(crate) struct Work {
     pub(super) halted: Option<Halt>,
     /// What is written down of the plan that is running.
     pub(super) journal: Option<Journal>,
+    /// Its machine's card is plugged into a tap.
+    pub(crate) plugged: bool,
     /// A new disk being made durable while the machine boots.
     pub(super) disk_sync: Option<JoinHandle<std::io::Result<()>>>,
 }
@@ -115,6 +124,9 @@ pub(crate) struct MachineRecord {
     /// The host's boot in which it was started; a pid says nothing about another boot.
     #[serde(default)]
     pub(crate) boot: Option<String>,
+    /// Whether its card is plugged into a tap.
+    #[serde(default)]
+    pub(crate) plugged: bool,
 }
 
 impl Work {
@@ -123,6 +135,11 @@ impl Work {
         row: SandboxRow,
         machine: Option<Arc<dyn Machine>>,
     ) -> Self {
+        let recorded = row
+            .machine
+            .as_deref()
+            .map(serde_json::from_str::<MachineRecord>);
+        let plugged = matches!(recorded, Some(Ok(record)) if record.plugged);
         let is_warm = State::from_shown(row.status, row.thermal) == State::Warm;
         Self {
             ctx,
@@ -130,16 +147,23 @@ impl Work {
             machine,
             link: None,
             material: Material::None,
+            volumes: Vec::new(),
             place: None,
             leases: Leases::new(),
             paused_at: None,
             warm_since: is_warm.then(clock::now),
             cancel: Arc::default(),
             went_on: false,
+            plugged,
             halted: None,
             journal: None,
             disk_sync: None,
         }
+    }
+
+    /// What is shown of it.
+    pub(crate) fn view(&self) -> SandboxView {
+        super::actor::view(&self.row, &self.volumes)
     }
 
     /// What holds for it when it is idle.

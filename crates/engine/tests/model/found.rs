@@ -52,7 +52,7 @@ impl Left {
         match call {
             Call::Kill | Call::End | Call::Find => self.processes = true,
             Call::Resume | Call::RunState | Call::Adopt | Call::Pause => self.paused = true,
-            Call::Launch | Call::Save | Call::Agent => {}
+            Call::Launch | Call::Save | Call::Agent | Call::Plug | Call::Unplug | Call::Grow => {}
         }
     }
 }

@@ -535,3 +535,56 @@ async fn a_store_of_another_version_of_the_index_makes_it_anew_without_the_regis
     let repository: Arc<_> = repository(between.host(), "app:1");
     assert_eq!(repository.reference().short_name(), "app");
 }
+
+/// Wants a password, and sends who knows it elsewhere.
+async fn redirecting(to: String) -> (String, tokio::task::JoinSet<()>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let mut task = tokio::task::JoinSet::new();
+    task.spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut head = vec![0; 16 << 10];
+            let count = client.read(&mut head).await.unwrap();
+            let head = String::from_utf8_lossy(&head[..count]).to_ascii_lowercase();
+            let path = head.split_whitespace().nth(1).unwrap();
+            let (status, header) = if head.contains("authorization: basic") {
+                (
+                    "307 Temporary Redirect",
+                    format!("Location: http://{to}{path}"),
+                )
+            } else {
+                (
+                    "401 Unauthorized",
+                    "WWW-Authenticate: Basic realm=x".to_owned(),
+                )
+            };
+            let reply = format!(
+                "HTTP/1.1 {status}\r\n{header}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+            );
+            client.write_all(reply.as_bytes()).await.unwrap();
+        }
+    });
+    (host, task)
+}
+
+#[tokio::test]
+async fn a_host_that_the_registry_redirects_to_learns_no_secret() {
+    if !available() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let made = write(&dir.path().join("image"), &[one(100_000)]);
+    let registry = Registry::start().await;
+    registry.push(&made.dir, "app:1").await;
+    let between = Between::start(registry.host()).await;
+    let (host, _task) = redirecting(between.host().to_owned()).await;
+    let repository = repository_with(&host, "app:1", Some(CREDENTIALS));
+    let image = repository.resolve(&amd64()).await.unwrap();
+    let store = store(&dir.path().join("layers"));
+    let lease = store.lease();
+    pull(&repository, &image, &lease, &()).await.unwrap();
+    let seen = between.seen();
+    assert_eq!(seen.len(), 3, "{seen:?}");
+    assert!(seen.iter().all(|seen| !seen.authorized), "{seen:?}");
+}

@@ -1,4 +1,4 @@
-//! Grows the mounted root file system to the size of its disk.
+//! Grows a mounted file system to the size of its disk.
 
 #![expect(unsafe_code, reason = "ioctls take C structures")]
 
@@ -15,7 +15,12 @@ const EXT4_RESIZE: u64 = 0x4008_6610;
 
 /// Grows an ext4 root to its disk; another file system, and one that fills its disk, is left.
 pub fn root(disk: &Path) -> io::Result<()> {
-    let found = statfs("/")?;
+    mounted(Path::new("/"), disk)
+}
+
+/// The same of what is mounted at a path.
+pub fn mounted(at: &Path, disk: &Path) -> io::Result<()> {
+    let found = statfs(at)?;
     if found.filesystem_type() != EXT4_SUPER_MAGIC {
         return Ok(());
     }
@@ -27,9 +32,9 @@ pub fn root(disk: &Path) -> io::Result<()> {
     if blocks <= found.blocks() {
         return Ok(());
     }
-    let root = File::open("/")?;
+    let at = File::open(at)?;
     // SAFETY: the operation reads a 64-bit number, which lives through the call.
-    let result = unsafe { libc::ioctl(root.as_raw_fd(), EXT4_RESIZE as _, &raw const blocks) };
+    let result = unsafe { libc::ioctl(at.as_raw_fd(), EXT4_RESIZE as _, &raw const blocks) };
     if result < 0 {
         Err(io::Error::last_os_error())
     } else {

@@ -1,5 +1,6 @@
 //! The handlers, one file for each resource.
 
+mod backups;
 mod exec;
 mod host;
 mod images;
@@ -12,5 +13,6 @@ mod tasks;
 mod templates;
 mod tree;
 mod users;
+mod volumes;
 
 pub(crate) use table::handler;

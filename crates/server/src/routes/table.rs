@@ -6,7 +6,8 @@ use bhatti_api::routes::{Method, Operation};
 
 use crate::app::App;
 use crate::routes::{
-    exec, host, images, logs, sandboxes, shell, snapshots, tasks, templates, tree, users,
+    backups, exec, host, images, logs, sandboxes, shell, snapshots, tasks, templates, tree, users,
+    volumes,
 };
 
 /// The handler of a row of the table of routes.
@@ -52,6 +53,18 @@ pub(crate) fn handler(method: Method, operation: Operation) -> MethodRouter<App>
         Operation::ImageWarm => on(method, templates::warm),
         Operation::TemplateList => on(method, templates::list),
         Operation::TemplateDelete => on(method, templates::remove),
+        Operation::VolumeList => on(method, volumes::list),
+        Operation::VolumeCreate => on(method, volumes::create),
+        Operation::VolumeGet => on(method, volumes::show),
+        Operation::VolumeDelete => on(method, volumes::remove),
+        Operation::VolumeResize => on(method, volumes::resize),
+        Operation::VolumeClone => on(method, volumes::clone),
+        Operation::VolumeAttach => on(method, volumes::attach),
+        Operation::VolumeDetach => on(method, volumes::detach),
+        Operation::BackupList => on(method, backups::list),
+        Operation::BackupCreate => on(method, backups::create),
+        Operation::BackupRestore => on(method, backups::restore),
+        Operation::BackupDelete => on(method, backups::remove),
         Operation::UserList => on(method, users::list),
         Operation::UserCreate => on(method, users::create),
         Operation::UserGet => on(method, users::show),

@@ -58,6 +58,7 @@ fn furnish(dir: &std::path::Path) -> (Token, SandboxId) {
         max_memory_mb_per_sandbox: 1024,
         max_snapshots: 1,
         max_images: 1,
+        max_volume_mb: 1000,
         created_at: Timestamp::UNIX_EPOCH,
         idle: IdleSettings::default(),
     };

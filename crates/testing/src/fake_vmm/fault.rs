@@ -28,11 +28,17 @@ pub enum Call {
     Agent,
     /// [`bhatti_vmm::machine::Machine::kill`].
     Kill,
+    /// [`bhatti_vmm::machine::Machine::plug`].
+    Plug,
+    /// [`bhatti_vmm::machine::Machine::unplug`].
+    Unplug,
+    /// [`bhatti_vmm::machine::Machine::grow`].
+    Grow,
 }
 
 impl Call {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Launch,
         Self::Adopt,
         Self::Find,
@@ -43,6 +49,9 @@ impl Call {
         Self::Save,
         Self::Agent,
         Self::Kill,
+        Self::Plug,
+        Self::Unplug,
+        Self::Grow,
     ];
 
     /// The word in errors.
@@ -58,6 +67,9 @@ impl Call {
             Self::Save => "save",
             Self::Agent => "agent",
             Self::Kill => "kill",
+            Self::Plug => "plug",
+            Self::Unplug => "unplug",
+            Self::Grow => "grow",
         }
     }
 }

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bhatti_host::process::ProcessId;
 use bhatti_types::id::{DataDirId, SandboxId};
 use bhatti_vmm::error::VmmError;
-use bhatti_vmm::machine::{Found, Halt, Machine, MachineSpec, Vmm, file};
+use bhatti_vmm::machine::{Found, Halt, Machine, MachineSpec, Vmm, VolumeDisk, file};
 use lohar::fake::FakeSystem;
 
 use super::fault::{Act, Call, Faults};
@@ -283,6 +283,13 @@ impl FakeHost {
             if (state.cpus, state.memory) != (spec.cpus.get(), spec.memory.bytes()) {
                 return Err(gave_up("the state is of another machine"));
             }
+            let given = spec.volumes.iter().fold(0, |bits, it| bits | 1 << it.slot);
+            if state.slots != given {
+                ground.violated(format!(
+                    "{}: state with volumes {:b} is loaded with {given:b}",
+                    spec.sandbox, state.slots
+                ));
+            }
             if mapped
                 .record
                 .is_none_or(|memory| memory.save != state.save || memory.torn)
@@ -323,9 +330,44 @@ impl FakeHost {
             state.is_some(),
         );
         let process = Arc::new(Process::new(id, spec, inode, guest));
+        for volume in &spec.volumes {
+            let others = processes.values().map(|other| &other.volumes);
+            if let Some(wrong) = process.volumes.plug(volume, others) {
+                ground.violated(format!("{}: {wrong}", spec.sandbox));
+            }
+            // Where it was mounted stands in the guest's memory, which nobody here can read.
+            process.guest.system.plug_mounted(&volume.serial, "/");
+        }
         processes.insert(id.pid, Arc::clone(&process));
         self.inner.launches.fetch_add(1, Ordering::Relaxed);
         Ok(process)
+    }
+
+    /// Plugs a volume into a process.
+    pub(super) fn plug(&self, process: &Process, volume: &VolumeDisk) -> Result<(), VmmError> {
+        fs_err::metadata(&volume.path).map_err(|source| VmmError::Files {
+            action: "open a volume",
+            source,
+        })?;
+        let processes = self.living();
+        let others = processes.values().filter(|other| other.id != process.id);
+        let others = others.map(|other| &other.volumes);
+        if let Some(wrong) = process.volumes.plug(volume, others) {
+            let text = format!("{}: {wrong}", process.sandbox);
+            self.inner.ground.violated(text);
+        }
+        process.guest.system.plug(&volume.serial);
+        Ok(())
+    }
+
+    /// Pulls one out again.
+    pub(super) fn unplug(&self, process: &Process, slot: u8) {
+        if let Some(serial) = process.volumes.unplug(slot)
+            && !process.guest.system.unplug(&serial)
+        {
+            let text = format!("{}: a mounted volume is pulled out", process.sandbox);
+            self.inner.ground.violated(text);
+        }
     }
 
     fn living(&self) -> MutexGuard<'_, BTreeMap<u32, Arc<Process>>> {
@@ -437,6 +479,7 @@ pub(super) fn save(process: &Process, number: u64, state: &Path, memory: &Path) 
             save: number,
             cpus: process.cpus,
             memory: process.memory,
+            slots: process.volumes.slots(),
         },
     )
 }

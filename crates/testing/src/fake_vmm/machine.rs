@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bhatti_host::memory::{Captured, MemoryError};
 use bhatti_host::process::ProcessId;
 use bhatti_vmm::error::VmmError;
-use bhatti_vmm::machine::{AgentStream, Halt, Machine, RunState};
+use bhatti_vmm::machine::{AgentStream, Halt, Machine, RunState, VolumeDisk};
 
 use super::fault::Call;
 use super::guest::Vcpus;
@@ -96,6 +96,30 @@ impl Machine for FakeMachine {
             Ok(Captured {
                 private_pages: 1,
                 ..Captured::default()
+            })
+        })
+        .await
+    }
+
+    async fn plug(&self, volume: &VolumeDisk) -> Result<(), VmmError> {
+        self.call(Call::Plug, || self.host.plug(&self.process, volume))
+            .await
+    }
+
+    async fn unplug(&self, slot: u8) -> Result<(), VmmError> {
+        self.call(Call::Unplug, || {
+            self.host.unplug(&self.process, slot);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn grow(&self, slot: u8, bytes: u64) -> Result<(), VmmError> {
+        self.call(Call::Grow, || {
+            let grown = self.process.volumes.grow(slot, bytes);
+            grown.map_err(|source| VmmError::Files {
+                action: "grow a disk",
+                source,
             })
         })
         .await

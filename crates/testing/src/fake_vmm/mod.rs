@@ -32,3 +32,4 @@ mod process;
 mod reaper;
 mod record;
 pub mod stage;
+mod volumes;

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::gate::Gate;
 use super::guest::{Guest, Vcpus};
 use super::reaper::FakeReaper;
+use super::volumes::Volumes;
 
 /// Bytes on their way between the daemon and the agent, each way.
 const PORT: usize = 64 << 10;
@@ -31,6 +32,7 @@ pub(super) struct Process {
     /// Device and inode of its disk.
     pub(super) disk: Option<(u64, u64)>,
     pub(super) guest: Arc<Guest>,
+    pub(super) volumes: Volumes,
     agent: Agent,
     port: Mutex<Port>,
     ended: watch::Sender<Option<String>>,
@@ -64,6 +66,7 @@ impl Process {
             memory: spec.memory.bytes(),
             disk,
             guest,
+            volumes: Volumes::default(),
             // Commands run as whoever runs the tests, so no file of users is needed.
             agent: Agent::new(Path::new("/nonexistent"), reaper, system),
             port: Mutex::default(),

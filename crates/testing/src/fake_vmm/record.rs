@@ -44,6 +44,8 @@ pub(super) struct State {
     pub(super) cpus: u32,
     /// Memory of the machine, in bytes.
     pub(super) memory: u64,
+    /// The places of its volumes, as bits.
+    pub(super) slots: u32,
 }
 
 /// Reads a record; `None` where there are only zeros, as in new memory or on an image's disk.

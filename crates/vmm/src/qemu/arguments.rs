@@ -4,7 +4,8 @@ use std::ffi::OsString;
 
 use bhatti_types::id::{DataDirId, SandboxId};
 
-use crate::machine::{Accelerator, Devices, MachineSpec, file};
+use super::volumes;
+use crate::machine::{Accelerator, Devices, MachineSpec, Tap, file};
 
 /// The name of the virtio-serial port that carries the agent link.
 pub const AGENT_PORT: &str = "org.bhatti.agent";
@@ -12,6 +13,9 @@ pub const AGENT_PORT: &str = "org.bhatti.agent";
 /// Size of the console's ring buffer in QEMU's memory, in bytes. A ring and not a file, so that a
 /// guest can't fill the host's disk by writing to its console.
 const CONSOLE_RING: u32 = 65536;
+
+/// The descriptor of an open tap: standard input, which QEMU has no other use for.
+const STDIN: u32 = 0;
 
 /// The address of a card that is plugged into nothing: one of the locally administered ones.
 const NO_MAC: &str = "02:00:00:00:00:00";
@@ -92,7 +96,12 @@ pub fn build(spec: &MachineSpec, tsc_khz: Option<u64>) -> Vec<OsString> {
         (Some(nic), _) => {
             args.pair(
                 "-netdev",
-                format!("tap,id=net,ifname={},script=no,downscript=no", nic.tap),
+                match &nic.tap {
+                    Tap::Named(name) => {
+                        format!("tap,id=net,ifname={name},script=no,downscript=no")
+                    }
+                    Tap::Open(_) => format!("tap,id=net,fd={STDIN}"),
+                },
             );
             args.pair(
                 "-device",
@@ -125,6 +134,10 @@ pub fn build(spec: &MachineSpec, tsc_khz: Option<u64>) -> Vec<OsString> {
     );
     if spec.devices == Devices::V2 {
         args.pair("-device", "virtio-scsi-device,id=scsi,num_queues=1");
+        for volume in &spec.volumes {
+            args.pair("-blockdev", volumes::node(volume).to_string());
+            args.pair("-device", volumes::device(volume).to_string());
+        }
     }
     args.pair("-global", "migration.send-configuration=off");
     if spec.state.is_some() {
@@ -170,10 +183,13 @@ impl Arguments {
 
 #[cfg(test)]
 mod test {
+    use std::sync::Arc;
+
+    use bhatti_types::mac::Mac;
     use bhatti_types::size::{MemoryMb, Vcpus};
 
     use super::{build, mark, marked_sandbox};
-    use crate::machine::{Accelerator, Devices, MachineSpec, Nic};
+    use crate::machine::{Accelerator, Devices, MachineSpec, Nic, Tap, VolumeDisk};
 
     fn spec() -> MachineSpec {
         MachineSpec {
@@ -187,6 +203,7 @@ mod test {
             command_line: vec!["bhatti.hostname=dev".to_owned()],
             devices: Devices::V2,
             disk: true,
+            volumes: Vec::new(),
             nic: None,
             accelerator: Accelerator::Tcg,
             state: None,
@@ -219,13 +236,28 @@ mod test {
     }
 
     #[test]
+    fn a_machine_with_volumes_whatever_their_paths_hold() {
+        let volume = |slot, read_only| VolumeDisk {
+            slot,
+            serial: format!("vol_000000000000000{slot}"),
+            path: format!("/a,b=\"c\"/vol_{slot}/disk.raw").into(),
+            read_only,
+        };
+        let spec = MachineSpec {
+            volumes: vec![volume(0, false), volume(7, true)],
+            ..spec()
+        };
+        insta::assert_snapshot!(text(&spec));
+    }
+
+    #[test]
     fn a_kvm_machine_that_goes_on_from_a_state_with_a_network_card() {
         let spec = MachineSpec {
             accelerator: Accelerator::Kvm,
             state: Some("/data/snapshots/s/state".into()),
             nic: Some(Nic {
-                tap: "bh0".to_owned(),
-                mac: "02:00:00:00:00:01".to_owned(),
+                tap: Tap::Open(Arc::new(std::io::pipe().unwrap().0.into())),
+                mac: Mac::from_octets([2, 0, 0, 0, 0, 1]),
             }),
             ..spec()
         };

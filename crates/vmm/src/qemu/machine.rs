@@ -15,7 +15,7 @@ use tokio::net::UnixStream;
 
 use super::qmp::Qmp;
 use crate::error::VmmError;
-use crate::machine::{AgentStream, Halt, Machine, RunState, file};
+use crate::machine::{AgentStream, Halt, Machine, RunState, VolumeDisk, file};
 
 /// Time for a control command. `stop` waits for the disk to drain.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
@@ -188,6 +188,18 @@ impl Machine for QemuMachine {
                 source: std::io::Error::other(source),
             })?
             .map_err(VmmError::Memory)
+    }
+
+    async fn plug(&self, volume: &VolumeDisk) -> Result<(), VmmError> {
+        self.plug_volume(volume).await
+    }
+
+    async fn unplug(&self, slot: u8) -> Result<(), VmmError> {
+        self.unplug_volume(slot).await
+    }
+
+    async fn grow(&self, slot: u8, bytes: u64) -> Result<(), VmmError> {
+        self.grow_volume(slot, bytes).await
     }
 
     async fn agent(&self) -> Result<Box<dyn AgentStream>, VmmError> {

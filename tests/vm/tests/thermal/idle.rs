@@ -138,6 +138,7 @@ async fn times_are_set_for_a_user_and_all_machines_sleep_before_the_host_goes_do
         max_memory_mb_per_sandbox: None,
         max_snapshots: None,
         max_images: None,
+        max_volume_mb: None,
     };
     client.user_create(&alice).await.expect("a user is made");
     let edit = EditUser {
