@@ -59,6 +59,17 @@ pub(crate) const TERM: &str = "TERM";
 /// Proxies of the programs that download an image's packages.
 pub(crate) const PROXIES: [&str; 6] = bhatti_image::proxies::Proxies::NAMES;
 
+/// Where credentials for registries are looked for, and the programs that keep some.
+pub(crate) const REGISTRY_AUTH_FILE: &str = "REGISTRY_AUTH_FILE";
+/// Where Docker's configuration is.
+pub(crate) const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
+/// Where the containers tools keep credentials first.
+pub(crate) const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
+/// Where they keep them next.
+pub(crate) const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
+/// Where programs are.
+pub(crate) const PATH: &str = "PATH";
+
 /// A variable and what it is for, for the reference.
 pub(crate) struct Variable {
     /// Its name.
@@ -155,6 +166,26 @@ pub(crate) const VARIABLES: &[Variable] = &[
     Variable {
         name: WAKE_LIMIT,
         help: "time a request waits for a sandbox to wake, over `wake_limit`",
+    },
+    Variable {
+        name: REGISTRY_AUTH_FILE,
+        help: "file with credentials for registries, in place of the usual ones",
+    },
+    Variable {
+        name: DOCKER_CONFIG,
+        help: "directory of Docker's configuration, for credentials of `image pull`",
+    },
+    Variable {
+        name: XDG_RUNTIME_DIR,
+        help: "directory with Podman's credentials, for `image pull`",
+    },
+    Variable {
+        name: XDG_CONFIG_HOME,
+        help: "directory of configurations, for Podman's credentials",
+    },
+    Variable {
+        name: PATH,
+        help: "where Docker, Podman and their credential helpers are looked for",
     },
     Variable {
         name: BACKUP,

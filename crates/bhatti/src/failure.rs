@@ -107,6 +107,12 @@ pub(crate) enum Failure {
     /// The daemon was told twice to stop.
     #[error("stopped at once; requests in progress were cut off")]
     CutOff { signal: u8 },
+    /// The user's own credentials for registries can't be read.
+    #[error("failed to find credentials for the registry")]
+    Credentials {
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The user gave up on something, and nothing is left of it.
     #[error("given up; nothing was made")]
     Interrupted { signal: u8 },
@@ -137,6 +143,7 @@ impl Failure {
             | Self::Recipe { .. }
             | Self::Context { .. }
             | Self::RecipeBuild { .. }
+            | Self::Credentials { .. }
             | Self::Serve { .. } => ExitCode::from(FAILED),
         }
     }
@@ -189,6 +196,9 @@ impl Failure {
             | Self::CutOff { .. }
             | Self::Interrupted { .. }
             | Self::GivenUp { .. } => None,
+            Self::Credentials { .. } => {
+                Some("give them with --auth, or put the file right".to_owned())
+            }
         }
     }
 }

@@ -95,7 +95,7 @@ impl Engine {
         Ok(Wanted {
             shape,
             image,
-            lease,
+            _lease: lease,
         })
     }
 

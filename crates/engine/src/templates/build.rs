@@ -44,7 +44,7 @@ pub(crate) struct Wanted {
     pub(crate) shape: Shape,
     pub(crate) image: Image,
     /// The image is there for as long as this is.
-    pub(crate) lease: ImageLease,
+    pub(crate) _lease: ImageLease,
 }
 
 /// Whether a template that could not be made a short while ago is tried again.
