@@ -70,7 +70,7 @@ async fn clean(target: &dyn Target, place: &Place) -> Result<(), BackupError> {
         maps.insert(place.map(&summary.id));
     }
     for name in target.list(&place.backups()).await? {
-        if name.ends_with(".map") && !maps.contains(&name) {
+        if name.strip_suffix(".map").is_some() && !maps.contains(&name) {
             target.delete(&name).await?;
         }
     }

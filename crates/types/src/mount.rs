@@ -82,7 +82,7 @@ impl FromStr for MountPath {
             let rest = path.strip_prefix(*dir);
             rest.is_some_and(|rest| rest.starts_with('/'))
         };
-        if TAKEN.contains(&path.as_str()) || KERNELS.iter().any(|dir| is_in(&dir)) {
+        if TAKEN.contains(&path.as_str()) || KERNELS.iter().any(|dir| is_in(dir)) {
             return refuse("is a directory that the system needs");
         }
         Ok(Self(path))
