@@ -16,6 +16,10 @@ struct Package {
 /// What is needed to build, to run and to test.
 const PACKAGES: &[Package] = &[
     Package {
+        name: "apache2-utils",
+        purpose: "passwords of a registry, in the tests",
+    },
+    Package {
         name: "build-essential",
         purpose: "linker and C compiler (SQLite is built in)",
     },
@@ -32,6 +36,10 @@ const PACKAGES: &[Package] = &[
         purpose: "checks the packages of guests",
     },
     Package {
+        name: "docker-registry",
+        purpose: "a registry to pull images from, in the tests",
+    },
+    Package {
         name: "e2fsprogs",
         purpose: "makes guests' file systems",
     },
@@ -44,12 +52,28 @@ const PACKAGES: &[Package] = &[
         purpose: "makes the image `base`",
     },
     Package {
+        name: "openssl",
+        purpose: "signs the tokens of a registry, in the tests",
+    },
+    Package {
+        name: "nftables",
+        purpose: "users' networks",
+    },
+    Package {
         name: "qemu-system-x86",
         purpose: "runs guests",
     },
     Package {
+        name: "skopeo",
+        purpose: "puts images into a registry, in the tests",
+    },
+    Package {
         name: "strace",
         purpose: "makes system calls fail, in the tests",
+    },
+    Package {
+        name: "umoci",
+        purpose: "unpacks images in another way, in the tests",
     },
     Package {
         name: "util-linux",

@@ -21,6 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "bhatti-image",
         &["bhatti-ext4", "bhatti-host", "bhatti-types"],
     ),
+    ("bhatti-net", &["bhatti-host", "bhatti-types"]),
     ("bhatti-vmm", &["bhatti-host", "bhatti-types"]),
     ("bhatti-backup", &["bhatti-host", "bhatti-types"]),
     (
@@ -31,6 +32,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "bhatti-host",
             "bhatti-image",
             "bhatti-lifecycle",
+            "bhatti-net",
             "bhatti-store",
             "bhatti-types",
             "bhatti-vmm",

@@ -25,6 +25,9 @@ pub struct Version {
     /// Where machines' files are kept; older daemons don't say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Storage>,
+    /// Whether machines have networks: `on`, or `off` and why; older daemons don't say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
 }
 
 /// Where machines' files are kept.

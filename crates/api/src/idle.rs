@@ -71,6 +71,12 @@ pub struct EditSandbox {
     /// Whether it is woken for timers of its guest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wake_timers: Option<bool>,
+    /// What it may reach: `open`, `public` or `deny`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub egress: Option<String>,
+    /// Address ranges that it may reach besides, in place of those that were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_cidrs: Option<Vec<String>>,
 }
 
 /// `PATCH /users/{name}`: what its sandboxes do when idle and nothing is set for them, and its

@@ -11,6 +11,7 @@ pub mod openapi;
 pub mod routes;
 pub mod run;
 pub mod sandbox;
+pub mod shell;
 pub mod snapshot;
 pub mod task;
 pub mod template;

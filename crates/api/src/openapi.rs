@@ -13,7 +13,8 @@ use utoipa::openapi::{Content, ContentBuilder, InfoBuilder, Ref, RefOr, Required
 use crate::image::TAR;
 use crate::routes::{Auth, EXISTING_HEADER, Method, NDJSON, Operation, ROUTES, Route};
 use crate::{
-    error, exec, host, idle, image, run, sandbox, snapshot, task, template, tree, user, volume,
+    error, exec, host, idle, image, run, sandbox, shell, snapshot, task, template, tree, user,
+    volume,
 };
 
 mod images;
@@ -63,6 +64,7 @@ const TOKEN_SCHEME: &str = "token";
     sandbox::SandboxLine,
     sandbox::StartSandbox,
     sandbox::StatusBody,
+    shell::Session,
     snapshot::CreateSnapshot,
     snapshot::ResumeSnapshot,
     snapshot::Snapshot,
@@ -224,6 +226,20 @@ fn describe(operation: Operation) -> Description {
             "What the program wrote that a sandbox keeps running",
             None,
             vec![ok(Body::Bytes)],
+        ),
+        Operation::SandboxShell => of(
+            "Attaches to a terminal over a WebSocket",
+            None,
+            vec![Reply {
+                status: "101",
+                what: "upgraded",
+                body: Body::None,
+            }],
+        ),
+        Operation::SandboxSessions => of(
+            "The terminals of a sandbox",
+            None,
+            vec![ok(Body::Many("Session"))],
         ),
         Operation::SandboxCheckpoint => of(
             "Takes a checkpoint of a running sandbox, which goes on",

@@ -56,6 +56,12 @@ pub struct CreateSandbox {
     /// Whether it is woken for timers of its guest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wake_timers: Option<bool>,
+    /// What it may reach: `open`, `public` or `deny`; `public` if missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub egress: Option<String>,
+    /// Address ranges that it may reach besides, such as `192.0.2.0/24`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_cidrs: Option<Vec<String>>,
     /// What process 1 is: `lohar`, bhatti's own agent; `systemd`, the image's; or `auto`, also if
     /// missing: what the image asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,9 +96,15 @@ pub struct Sandbox {
     /// The accelerator under it: `kvm` or `tcg`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accelerator: Option<String>,
-    /// Its address, if it has one.
+    /// Its address in its user's network; empty if it has none.
     #[serde(default)]
     pub ip: String,
+    /// What it may reach: `open`, `public` or `deny`.
+    #[serde(default)]
+    pub egress: String,
+    /// Address ranges that it may reach besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_cidrs: Vec<String>,
     /// Public addresses of its ports.
     #[serde(default)]
     pub urls: Vec<String>,
@@ -158,7 +170,7 @@ pub struct SandboxLine {
     /// As in [`Sandbox::thermal`].
     pub thermal: Cow<'static, str>,
     /// Public addresses of its ports.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
 }
 

@@ -17,6 +17,7 @@ use crate::commands::logs::LogsArgs;
 use crate::commands::pause::PauseArgs;
 use crate::commands::rollback::RollbackArgs;
 use crate::commands::serve::ServeArgs;
+use crate::commands::shell::{PsArgs, ShellArgs};
 use crate::commands::sleep::SleepArgs;
 use crate::commands::snapshot::SnapshotCommand;
 use crate::commands::start::StartArgs;
@@ -120,6 +121,14 @@ pub(crate) enum Command {
     Destroy(DestroyArgs),
     /// Run a command in a sandbox
     Exec(ExecArgs),
+    /// Attach this terminal to a shell in a sandbox
+    ///
+    /// Ctrl+\ detaches; the shell goes on, and the next `bhatti shell` comes back to it. It also goes
+    /// on if the connection breaks.
+    #[command(visible_alias = "sh")]
+    Shell(ShellArgs),
+    /// List the shells of a sandbox
+    Ps(PsArgs),
     /// Show what the program wrote that a sandbox keeps running
     Logs(LogsArgs),
     /// Take and use checkpoints of whole machines

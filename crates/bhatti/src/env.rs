@@ -21,6 +21,14 @@ pub(crate) const STORAGE: &str = "BHATTI_STORAGE";
 pub(crate) const DISK_RESERVE_MB: &str = "BHATTI_DISK_RESERVE_MB";
 /// What machines that are awake may have together.
 pub(crate) const MEMORY_LIMIT_MB: &str = "BHATTI_MEMORY_LIMIT_MB";
+/// Whether machines have networks.
+pub(crate) const NETWORK: &str = "BHATTI_NETWORK";
+/// The range that networks are made of.
+pub(crate) const NETWORK_RANGE: &str = "BHATTI_NETWORK_RANGE";
+/// Resolvers for names outside.
+pub(crate) const NETWORK_DNS: &str = "BHATTI_NETWORK_DNS";
+/// Private ranges that machines may be let into.
+pub(crate) const NETWORK_PRIVATE: &str = "BHATTI_NETWORK_PRIVATE";
 /// How much the daemon logs.
 pub(crate) const LOG_LEVEL: &str = "BHATTI_LOG_LEVEL";
 /// Whether the daemon limits request rates.
@@ -50,6 +58,17 @@ pub(crate) const TERM: &str = "TERM";
 
 /// Proxies of the programs that download an image's packages.
 pub(crate) const PROXIES: [&str; 6] = bhatti_image::proxies::Proxies::NAMES;
+
+/// Where credentials for registries are looked for, and the programs that keep some.
+pub(crate) const REGISTRY_AUTH_FILE: &str = "REGISTRY_AUTH_FILE";
+/// Where Docker's configuration is.
+pub(crate) const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
+/// Where the containers tools keep credentials first.
+pub(crate) const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
+/// Where they keep them next.
+pub(crate) const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
+/// Where programs are.
+pub(crate) const PATH: &str = "PATH";
 
 /// A variable and what it is for, for the reference.
 pub(crate) struct Variable {
@@ -105,6 +124,22 @@ pub(crate) const VARIABLES: &[Variable] = &[
         help: "memory that machines of `bhatti serve` may have, over `memory_limit_mb`",
     },
     Variable {
+        name: NETWORK,
+        help: "networks of `bhatti serve`, over `network`",
+    },
+    Variable {
+        name: NETWORK_RANGE,
+        help: "range of the networks of `bhatti serve`, over `network_range`",
+    },
+    Variable {
+        name: NETWORK_DNS,
+        help: "resolvers that `bhatti serve` asks, over `network_dns`",
+    },
+    Variable {
+        name: NETWORK_PRIVATE,
+        help: "private ranges opened by `bhatti serve`, over `network_private`",
+    },
+    Variable {
         name: LOG_LEVEL,
         help: "how much `bhatti serve` logs, over `log_level`",
     },
@@ -131,6 +166,26 @@ pub(crate) const VARIABLES: &[Variable] = &[
     Variable {
         name: WAKE_LIMIT,
         help: "time a request waits for a sandbox to wake, over `wake_limit`",
+    },
+    Variable {
+        name: REGISTRY_AUTH_FILE,
+        help: "file with credentials for registries, in place of the usual ones",
+    },
+    Variable {
+        name: DOCKER_CONFIG,
+        help: "directory of Docker's configuration, for credentials of `image pull`",
+    },
+    Variable {
+        name: XDG_RUNTIME_DIR,
+        help: "directory with Podman's credentials, for `image pull`",
+    },
+    Variable {
+        name: XDG_CONFIG_HOME,
+        help: "directory of configurations, for Podman's credentials",
+    },
+    Variable {
+        name: PATH,
+        help: "where Docker, Podman and their credential helpers are looked for",
     },
     Variable {
         name: BACKUP,

@@ -85,6 +85,11 @@ pub(crate) enum Failure {
     Recipe {
         source: bhatti_image::recipe::RecipeError,
     },
+    /// A directory is not one that can be built.
+    #[error(transparent)]
+    Context {
+        source: crate::build::context::ContextError,
+    },
     /// The image of a recipe was not made.
     #[error(transparent)]
     RecipeBuild {
@@ -102,6 +107,12 @@ pub(crate) enum Failure {
     /// The daemon was told twice to stop.
     #[error("stopped at once; requests in progress were cut off")]
     CutOff { signal: u8 },
+    /// The user's own credentials for registries can't be read.
+    #[error("failed to find credentials for the registry")]
+    Credentials {
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The user gave up on something, and nothing is left of it.
     #[error("given up; nothing was made")]
     Interrupted { signal: u8 },
@@ -130,7 +141,9 @@ impl Failure {
             | Self::Listen { .. }
             | Self::Engine { .. }
             | Self::Recipe { .. }
+            | Self::Context { .. }
             | Self::RecipeBuild { .. }
+            | Self::Credentials { .. }
             | Self::Serve { .. } => ExitCode::from(FAILED),
         }
     }
@@ -179,9 +192,13 @@ impl Failure {
             | Self::File { .. }
             | Self::Serve { .. }
             | Self::Recipe { .. }
+            | Self::Context { .. }
             | Self::CutOff { .. }
             | Self::Interrupted { .. }
             | Self::GivenUp { .. } => None,
+            Self::Credentials { .. } => {
+                Some("give them with --auth, or put the file right".to_owned())
+            }
         }
     }
 }

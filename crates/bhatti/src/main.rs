@@ -3,6 +3,7 @@
 //! A run goes [`args`] -> [`config`] -> one of [`commands`] -> [`output`] or [`failure`].
 
 mod args;
+mod build;
 mod commands;
 mod config;
 mod container;
@@ -18,6 +19,7 @@ mod signals;
 mod style;
 mod table;
 mod task;
+mod terminal;
 mod trace_file;
 mod usage;
 mod values;

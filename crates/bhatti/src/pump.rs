@@ -6,7 +6,7 @@ use bhatti_api::exec::{ExecRequest, MAX_BUFFERED, MAX_CHUNK};
 use bhatti_client::client::Client;
 use bhatti_client::exec::{ExecExit, ExecInput, ExecOutput, ExecStep};
 use bytes::Bytes;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Stderr, Stdout};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, Stderr, Stdout};
 use tokio::sync::mpsc;
 
 use crate::failure::Failure;
@@ -104,6 +104,17 @@ pub(crate) async fn pump(
     request: &ExecRequest,
     sink: &mut impl Sink,
 ) -> Result<ExecExit, Failure> {
+    pump_from(client, sandbox, request, tokio::io::stdin(), sink).await
+}
+
+/// The same with another input than this process's own.
+pub(crate) async fn pump_from(
+    client: &Client,
+    sandbox: &str,
+    request: &ExecRequest,
+    source: impl AsyncRead + Unpin,
+    sink: &mut impl Sink,
+) -> Result<ExecExit, Failure> {
     let mut signals = Signals::new()?;
     // A signal before there is a command ends this process as it would without a handler.
     let (input, output) = tokio::select! {
@@ -113,7 +124,7 @@ pub(crate) async fn pump(
     let (pass_on, passed_on) = mpsc::channel(SIGNALS_WAITING);
     tokio::select! {
         exit = drain(output, sink) => exit,
-        never = feed(input, passed_on) => match never {},
+        never = feed(source, input, passed_on) => match never {},
         signal = watch(signals, pass_on) => Err(Failure::GivenUp { signal }),
     }
 }
@@ -131,15 +142,18 @@ async fn drain(mut output: ExecOutput, sink: &mut impl Sink) -> Result<ExecExit,
 
 /// Standard input and signals to the command. Never ends: that is for the output to do, which
 /// also has the reason if the daemon takes no more.
-async fn feed(mut input: ExecInput, mut signals: mpsc::Receiver<i32>) -> Infallible {
-    let mut stdin = tokio::io::stdin();
+async fn feed(
+    mut source: impl AsyncRead + Unpin,
+    mut input: ExecInput,
+    mut signals: mpsc::Receiver<i32>,
+) -> Infallible {
     let mut buffer = vec![0; MAX_CHUNK];
     let mut open = true;
     loop {
         let sent = tokio::select! {
             biased;
             Some(signal) = signals.recv() => input.signal(signal).await,
-            read = stdin.read(&mut buffer), if open => match read {
+            read = source.read(&mut buffer), if open => match read {
                 // A standard input that cannot be read, a closed one for instance, is an end too.
                 Ok(0) | Err(_) => {
                     open = false;

@@ -10,7 +10,8 @@ use tokio::runtime::{Builder, Runtime};
 use crate::args::{Cli, Command};
 use crate::commands::{
     completion, config, create, destroy, edit, exec, fork, gc, image, inspect, list, logs, pause,
-    rollback, serve, setup, sleep, snapshot, start, stop, template, tree, user, version, volume,
+    rollback, serve, setup, shell, sleep, snapshot, start, stop, template, tree, user, version,
+    volume,
 };
 use crate::config::environment::Environment;
 use crate::config::load::{Config, Presence, load};
@@ -122,6 +123,8 @@ async fn command(command: Command, context: &Context) -> Result<ExitCode, Failur
         Command::Start(args) => start::run(args, context).await?,
         Command::Destroy(args) => destroy::run(args, context).await?,
         Command::Exec(args) => return exec::run(args, context).await,
+        Command::Shell(args) => return shell::run(args, context).await,
+        Command::Ps(args) => shell::list(args, context).await?,
         Command::Logs(args) => logs::run(args, context).await?,
         Command::Snapshot(command) => snapshot::run(command, context).await?,
         Command::Volume(command) => volume::run(command, context).await?,

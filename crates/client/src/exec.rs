@@ -33,7 +33,7 @@ use crate::reply::printable;
 /// Text messages are shorter than that.
 const MAX_MESSAGE: usize = MAX_CHUNK + 1;
 
-type Socket = WebSocketStream<TokioIo<Upgraded>>;
+pub(crate) type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// The way in: standard input and signals. Dropping both halves ends the command.
 pub struct ExecInput {
@@ -76,7 +76,9 @@ impl Client {
         request: &ExecRequest,
     ) -> Result<(ExecInput, ExecOutput), Error> {
         // Waking the sandbox may come before the answer.
-        let socket = match timeout(CHANGE_TIMEOUT, self.exec_open(sandbox)).await {
+        let path = format!("/sandboxes/{}/exec/ws", segment(sandbox));
+        let opening = self.open_socket(&path, Some(WS_PROTOCOL), "GET /sandboxes/{id}/exec/ws");
+        let socket = match timeout(CHANGE_TIMEOUT, opening).await {
             Ok(socket) => socket?,
             Err(_) => {
                 return Err(Error::Timeout {
@@ -90,23 +92,30 @@ impl Client {
         Ok((ExecInput { sink }, ExecOutput { stream }))
     }
 
-    async fn exec_open(&self, sandbox: &str) -> Result<Socket, Error> {
-        const WHAT: &str = "GET /sandboxes/{id}/exec/ws";
+    /// Opens a WebSocket, of a subprotocol if one is given.
+    pub(crate) async fn open_socket(
+        &self,
+        path: &str,
+        protocol: Option<&str>,
+        what: &'static str,
+    ) -> Result<Socket, Error> {
         let key = generate_key();
-        let path = format!("/sandboxes/{}/exec/ws", segment(sandbox));
-        let request = self
-            .request(Method::GET, &path)
+        let mut request = self
+            .request(Method::GET, path)
             .header(CONNECTION, "Upgrade")
             .header(UPGRADE, "websocket")
             .header(SEC_WEBSOCKET_VERSION, "13")
-            .header(SEC_WEBSOCKET_KEY, &key)
-            .header(SEC_WEBSOCKET_PROTOCOL, WS_PROTOCOL)
+            .header(SEC_WEBSOCKET_KEY, &key);
+        if let Some(protocol) = protocol {
+            request = request.header(SEC_WEBSOCKET_PROTOCOL, protocol);
+        }
+        let request = request
             .body(Full::<Bytes>::default())
             .expect("paths are percent-encoded and headers are checked");
         let (response, _driver) = self.send(request).await?;
         let foreign = || Error::Foreign {
             endpoint: self.endpoint().clone(),
-            what: WHAT,
+            what,
             source: None,
         };
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -124,7 +133,7 @@ impl Client {
                 .map(http::HeaderValue::as_bytes)
         };
         if header(SEC_WEBSOCKET_ACCEPT) != Some(derive_accept_key(key.as_bytes()).as_bytes())
-            || header(SEC_WEBSOCKET_PROTOCOL) != Some(WS_PROTOCOL.as_bytes())
+            || header(SEC_WEBSOCKET_PROTOCOL) != protocol.map(str::as_bytes)
         {
             return Err(foreign());
         }
@@ -236,11 +245,11 @@ fn event(text: &str) -> Result<Option<ExecStep>, Error> {
     }
 }
 
-fn text(value: &impl Serialize) -> Message {
+pub(crate) fn text(value: &impl Serialize) -> Message {
     Message::text(serde_json::to_string(value).expect("the API's messages have text keys only"))
 }
 
-fn broken(source: WsError) -> Error {
+pub(crate) fn broken(source: WsError) -> Error {
     let source = match source {
         WsError::ConnectionClosed
         | WsError::AlreadyClosed

@@ -15,6 +15,7 @@ pub mod lines;
 pub mod logs;
 mod reply;
 mod sandboxes;
+pub mod shell;
 mod snapshots;
 mod tasks;
 mod templates;

@@ -53,7 +53,7 @@ impl Client {
         }
         let request = self
             .request(Method::GET, &path)
-            .body(Full::<bytes::Bytes>::default())
+            .body(Full::<Bytes>::default())
             .expect("paths are percent-encoded and headers are checked");
         // Waking the sandbox may come before the answer.
         let sent = timeout(CHANGE_TIMEOUT, self.send(request)).await;

@@ -54,7 +54,7 @@ impl Engine {
     }
 }
 
-fn command(exec: NewExec) -> Command {
+pub(crate) fn command(exec: NewExec) -> Command {
     Command {
         argv: exec.argv,
         env: exec.env,

@@ -10,6 +10,8 @@ pub use bhatti_image::convert::options::Options as ConvertOptions;
 pub use bhatti_image::oci::http::Options as RegistryOptions;
 pub use bhatti_image::proxies::Proxies;
 pub use bhatti_lifecycle::idle::IdlePolicy;
+pub use bhatti_net::range::{DEFAULT as DEFAULT_NETWORK_RANGE, Range as NetworkRange};
+pub use bhatti_net::settings::{NetworkChoice, NetworkSettings};
 pub use bhatti_lifecycle::schedule::{Cron, Schedule};
 use bhatti_types::name::{UserName, VolumeName};
 
@@ -37,6 +39,8 @@ pub struct EngineConfig {
     pub wake_limit: Duration,
     /// Where machines' files are kept.
     pub storage: StorageSettings,
+    /// Networks of machines.
+    pub network: NetworkSettings,
     /// Where volumes are backed up to, and when.
     pub backup: BackupSettings,
     /// How layers are made disks.
@@ -54,7 +58,8 @@ pub const DEFAULT_POOL: usize = 2;
 
 impl EngineConfig {
     /// The defaults over a data directory, which is used as it is: only who asks for a pool gets
-    /// one, for it stays mounted when the engine is gone. There is no stock of started clones.
+    /// one, for it stays mounted when the engine is gone. There is no stock of started clones,
+    /// and no network.
     pub fn new(data_dir: PathBuf) -> Self {
         Self {
             data_dir,
@@ -66,6 +71,10 @@ impl EngineConfig {
             storage: StorageSettings {
                 choice: StorageChoice::Plain,
                 ..StorageSettings::default()
+            },
+            network: NetworkSettings {
+                choice: NetworkChoice::Off,
+                ..NetworkSettings::default()
             },
             convert: ConvertOptions::of_this_program(),
             registries: RegistryOptions::default(),

@@ -27,6 +27,7 @@ use crate::error::Error;
 use crate::fault::Faults;
 use crate::images::lookup::ImageLocks;
 use crate::layout::Layout;
+use crate::network::Network;
 use crate::policies::Policies;
 use crate::tasks::registry::Tasks;
 use crate::templates::registry::Templates;
@@ -63,6 +64,7 @@ pub(crate) struct Context {
     pub(crate) stock: Stock,
     pub(crate) admission: Admission,
     pub(crate) policies: Policies,
+    pub(crate) network: Network,
     pub(crate) volume_claims: VolumeClaims,
     pub(crate) backups: Backups,
     /// The host's boot.
@@ -96,6 +98,7 @@ impl Context {
         (max_templates, pool): (usize, usize),
         admission: Admission,
         policies: Policies,
+        network: Network,
         backups: Backups,
         boot: String,
     ) -> Self {
@@ -123,6 +126,7 @@ impl Context {
             stock: Stock::new(pool),
             admission,
             policies,
+            network,
             volume_claims: VolumeClaims::default(),
             backups,
             boot,

@@ -41,6 +41,7 @@ impl Engine {
                 .pop()
                 .ok_or_else(|| Error::internal("a fork without a copy"));
         }
+        self.ctx.network.check(&new.egress)?;
         let _creating = self.ctx.stock.creating();
         let user = self.ctx.user_row(&caller.user).await?;
         let image = match &new.image {
@@ -94,7 +95,7 @@ impl Engine {
         Ok(Wanted {
             shape,
             image,
-            lease,
+            _lease: lease,
         })
     }
 
@@ -120,6 +121,7 @@ impl Engine {
             run_as: new.run_as.or_else(|| config.user.clone()),
             workdir: config.workdir.clone(),
             idle: new.idle,
+            egress: new.egress,
             init,
             run,
             ..row(shape)

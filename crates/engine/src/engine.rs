@@ -12,6 +12,7 @@ use bhatti_image::layer::store::shelf::Options as StoreOptions;
 use bhatti_lifecycle::limits::SandboxLimits;
 use bhatti_lifecycle::plan::PlanKind;
 use bhatti_lifecycle::state::State;
+use bhatti_net::networks::Names;
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::store::Store;
 use bhatti_store::user::{LOCAL_NAME, UserRow, local_id};
@@ -28,6 +29,7 @@ use crate::config::EngineConfig;
 use crate::context::Context;
 use crate::error::{Error, Kind};
 use crate::layout::Layout;
+use crate::network::Network;
 use crate::policies::Policies;
 use crate::request::{Caller, NewSandbox, NewUser, Role, UserEdit};
 use crate::sandbox::actor::Actor;
@@ -87,6 +89,8 @@ impl Engine {
         let directory = Arc::new(Directory::default());
         let admission = Admission::new(Box::new(ThisHost), config.memory_limit, &directory);
         let boot = facts::boot_id().map_err(Error::internal)?;
+        let names: Arc<dyn Names> = directory.clone();
+        let network = Network::open(config.network, &data_dir, names).await?;
         let ctx = Arc::new(Context::new(
             layout,
             storage,
@@ -101,6 +105,7 @@ impl Engine {
             (config.max_templates, config.pool),
             admission,
             Policies::new(config.idle),
+            network,
             Backups::new(&config.backup)?,
             boot,
         ));
@@ -121,6 +126,7 @@ impl Engine {
         engine.ctx.keep_stock();
         engine.watch_memory();
         engine.watch_storage();
+        engine.watch_networks();
         engine.wake_kept_hot();
         engine.keep_backups(&config.backup.schedule);
         Ok(engine)
@@ -162,6 +168,16 @@ impl Engine {
         });
     }
 
+    /// Takes away networks that nobody uses, until the engine is closed.
+    fn watch_networks(&self) {
+        let ctx = self.ctx.clone();
+        self.ctx.tasks.spawn(async move {
+            ctx.closing
+                .run_until_cancelled(crate::network::watch(&ctx))
+                .await;
+        });
+    }
+
     /// Wakes what is to be kept hot and sleeps, because the host was restarted.
     fn wake_kept_hot(&self) {
         for handle in self.directory.all() {
@@ -188,6 +204,7 @@ impl Engine {
         self.ctx.tasks.close();
         self.ctx.layers.close().await;
         self.ctx.tasks.wait().await;
+        self.ctx.network.shut().await;
     }
 
     /// The built-in user of the unix socket.
@@ -219,6 +236,7 @@ impl Engine {
                 .known()
                 .map(|found| found.as_str().to_owned()),
             storage: self.ctx.storage_view()?,
+            network: self.ctx.network.view(),
         })
     }
 

@@ -325,6 +325,7 @@ fn copy_row(source: &SandboxRow, name: SandboxName) -> SandboxRow {
         stopped_at: None,
         used_at: None,
         wake_at: None,
+        address: None,
         parent: Some(Parent::Sandbox(source.id.clone())),
         ..source.clone()
     }

@@ -112,6 +112,7 @@ pub(crate) async fn recover(ctx: &Arc<Context>, directory: &Arc<Directory>) -> R
         ctx.db(move |store| store.journal_close(&pending.op))
             .await?;
     }
+    crate::network::take_up(ctx, &rows).await;
     let mut volumes: BTreeMap<SandboxId, Vec<AttachedVolume>> = BTreeMap::new();
     for attached in ctx.db(Store::attachment_list).await? {
         let of_it = volumes.entry(attached.at.sandbox.clone()).or_default();

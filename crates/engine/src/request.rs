@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bhatti_types::egress::{Egress, EgressEdit};
 use bhatti_types::env::Env;
 use bhatti_types::id::UserId;
 use bhatti_types::idle::{IdleSettings, IdleTime};
@@ -55,6 +56,8 @@ pub struct NewSandbox {
     pub run_as: Option<String>,
     /// What is set for it about idling.
     pub idle: IdleSettings,
+    /// What it may reach.
+    pub egress: Egress,
     /// What its process 1 is; what its image asks for if `None`.
     pub init: Option<Init>,
     /// The program that it is to keep running.
@@ -101,6 +104,8 @@ pub struct EditSandbox {
     pub labels_remove: Vec<String>,
     /// What is set about idling.
     pub idle: IdleEdit,
+    /// What it may reach.
+    pub egress: EgressEdit,
 }
 
 /// A change of an idle time.

@@ -104,6 +104,8 @@ impl Engine {
             used_at: None,
             wake_at: None,
             parent: Some(Parent::Snapshot(snapshot.id.clone())),
+            address: None,
+            egress: snapshot.egress.clone(),
             init: snapshot.init,
             run: snapshot.run.clone(),
         };

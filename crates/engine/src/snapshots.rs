@@ -91,6 +91,7 @@ impl Context {
             disk_bytes: 0,
             created_at: Timestamp::now(),
             automatic: false,
+            egress: sandbox.egress,
             init: sandbox.init,
             run: sandbox.run,
         };

@@ -152,6 +152,7 @@ impl Context {
         }
         let (catalog, id) = (self.images.clone(), row.id.clone());
         self.db(move |store| store.user_delete(&row.id)).await?;
+        self.release_network(&id).await;
         Ok(Self::blocking(move || catalog.forget(&id)).await??)
     }
 

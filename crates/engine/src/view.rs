@@ -2,11 +2,14 @@
 
 pub use bhatti_guest::exec::ExitStatus;
 pub use bhatti_guest::service::{Logs, LogsWanted, Phase, ServiceStatus};
+use std::net::Ipv4Addr;
+
 pub use bhatti_host::extents::Usage;
 pub use bhatti_image::catalog::Owner;
 pub use bhatti_image::image::ImageConfig;
 pub use bhatti_lifecycle::tree::{Member, Placed};
 use bhatti_store::attachment::AttachedVolume;
+use bhatti_types::egress::Egress;
 use bhatti_types::id::{BackupId, ImageId, SandboxId, SnapshotId, TemplateId, UserId, VolumeId};
 use bhatti_types::idle::IdleSettings;
 use bhatti_types::labels::Labels;
@@ -67,6 +70,10 @@ pub struct SandboxView {
     pub wake_at: Option<Timestamp>,
     /// What it descends from.
     pub parent: Option<Parent>,
+    /// Its address in its user's network, if it has one.
+    pub address: Option<Ipv4Addr>,
+    /// What it may reach.
+    pub egress: Egress,
     /// Its volumes, by their places.
     pub volumes: Vec<AttachedView>,
     /// What its process 1 is.
@@ -379,6 +386,8 @@ pub struct HostView {
     pub accelerator: Option<String>,
     /// Where machines' files are kept.
     pub storage: StorageView,
+    /// Whether machines have networks.
+    pub network: NetworkView,
 }
 
 /// Where machines' files are kept.
@@ -390,4 +399,13 @@ pub struct StorageView {
     pub free_bytes: u64,
     /// All room, in bytes.
     pub size_bytes: u64,
+}
+
+/// Whether machines have networks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetworkView {
+    /// They have.
+    On,
+    /// They have not: why.
+    Off(String),
 }

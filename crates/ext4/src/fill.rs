@@ -3,18 +3,21 @@
 //! All but the contents of files is written here; for these it is said where each piece goes, so
 //! that the caller can write them in whatever order they come.
 
+mod finish;
+mod number;
+
 use std::io;
 
-use crate::bitmap::{Space, zeros};
+use crate::bitmap::Space;
 use crate::crc;
 use crate::directory::{self, Entry, Hashing};
 use crate::disk::WriteAt;
 use crate::extents::{self, Extent, Run};
-use crate::groups::{self, BLOCK_UNINIT, Group, INODE_UNINIT};
+use crate::groups::{self, Group};
 use crate::inode::{self, FAST_SYMLINK, Kind, ROOT, Record};
 use crate::le::{u16_at, u32_at};
-use crate::superblock::{self, BLOCK, Purpose, Superblock, SuperblockError};
-use crate::tree::{Content, Data, Inode, InodeId, Tree};
+use crate::superblock::{BLOCK, Purpose, Sums, Superblock, SuperblockError};
+use crate::tree::{Content, Data, InodeId, Tree};
 use crate::xattr::{self, XattrError};
 
 /// The directory that `mke2fs` makes for what `e2fsck` finds, and its inode.
@@ -84,8 +87,9 @@ pub struct Copy {
 /// What is not written of the files' blocks has to be zeros already, as it is in a new file. If
 /// this fails the file system is not usable.
 pub fn fill(disk: &impl WriteAt, tree: &Tree) -> Result<Vec<Copy>, FillError> {
-    let superblock = Superblock::read(disk, Purpose::Fill).map_err(FillError::Superblock)?;
-    let groups = groups::read(disk, &superblock).map_err(FillError::Disk)?;
+    let superblock =
+        Superblock::read(disk, Purpose::Fill, Sums::Checked).map_err(FillError::Superblock)?;
+    let groups = groups::read(disk, &superblock, Sums::Checked).map_err(FillError::Disk)?;
     let groups = groups.ok_or(FillError::NotNew)?;
     let space = Space::read(disk, &superblock, &groups).map_err(FillError::Disk)?;
     let (seed, signed) = superblock.hash_seed();
@@ -187,61 +191,6 @@ impl<D: WriteAt> Fill<'_, D> {
     fn path(&self, id: InodeId) -> String {
         let path = self.tree.path_of(id).unwrap_or_default();
         String::from_utf8_lossy(&path).into_owned()
-    }
-
-    /// Gives every file its inode: those of a directory one after the other.
-    fn number(&mut self) -> Result<(), FillError> {
-        let needed = self.tree.inodes.len() as u64;
-        let free = self.superblock.free_inodes();
-        // The root has one already.
-        if needed - 1 > u64::from(free) {
-            return Err(FillError::Inodes { free, needed });
-        }
-        let mut next = FreeInodes {
-            // Those before are the file system's own.
-            next: LOST_AND_FOUND.1 + 1,
-        };
-        self.numbers[0] = ROOT;
-        self.links[0] = 2;
-        self.order.push(InodeId::ROOT);
-        let mut directories = vec![InodeId::ROOT];
-        while let Some(directory) = directories.pop() {
-            let names = self.tree.names(directory).ok_or(FillError::Tree)?;
-            for (name, id) in names {
-                let file = self.tree.get(*id).ok_or(FillError::Tree)?;
-                if self.numbers[id.index()] != 0 {
-                    // Only what is no directory has more names than one.
-                    if matches!(file.content, Content::Directory(_)) {
-                        return Err(FillError::Tree);
-                    }
-                    self.links[id.index()] += 1;
-                    continue;
-                }
-                let is_lost_and_found = directory == InodeId::ROOT && **name == *LOST_AND_FOUND.0;
-                self.numbers[id.index()] = if is_lost_and_found {
-                    LOST_AND_FOUND.1
-                } else {
-                    next.take(&self.superblock, &self.groups)
-                        .ok_or(FillError::NotNew)?
-                };
-                self.links[id.index()] = 1;
-                self.order.push(*id);
-                if matches!(file.content, Content::Directory(_)) {
-                    self.links[id.index()] = 2;
-                    self.links[directory.index()] += 1;
-                    directories.push(*id);
-                }
-            }
-        }
-        if !self.has_own_lost_and_found() {
-            self.links[0] += 1;
-        }
-        let numbers = &self.numbers;
-        self.order.sort_unstable_by_key(|id| numbers[id.index()]);
-        if self.order.len() != self.tree.inodes.len() {
-            return Err(FillError::Tree);
-        }
-        Ok(())
     }
 
     fn inode_seed(&self, id: InodeId) -> u32 {
@@ -457,117 +406,6 @@ impl<D: WriteAt> Fill<'_, D> {
             }
         }
     }
-
-    fn write_inodes(&mut self) -> Result<(), FillError> {
-        let mut block = vec![0; BLOCK];
-        let mut loaded = None;
-        for place in 0..self.order.len() {
-            let id = self.order[place];
-            let file = &self.tree.inodes[id.index()];
-            let number = self.numbers[id.index()];
-            let record = self.records[id.index()].take().ok_or(FillError::Tree)?;
-            let bytes = record.encode(&file.meta, number, self.superblock.seed);
-            let at = self.inode_at(number);
-            let home = at / BLOCK as u64;
-            if loaded != Some(home) {
-                if let Some(before) = loaded {
-                    self.write(before, &block)?;
-                }
-                let read = self.disk.read_at(&mut block, home * BLOCK as u64);
-                read.map_err(FillError::Disk)?;
-                loaded = Some(home);
-            }
-            let within = (at % BLOCK as u64) as usize;
-            block[within..within + inode::LEN].copy_from_slice(&bytes);
-        }
-        loaded.map_or(Ok(()), |last| self.write(last, &block))
-    }
-
-    fn write_groups(&mut self) -> Result<(), FillError> {
-        let seed = self.superblock.seed;
-        self.write_inode_bitmaps()?;
-        let mut freed = i64::try_from(self.superblock.free_blocks()).unwrap_or(i64::MAX);
-        for number in 0..self.groups.len() {
-            let Some(bits) = self.space.changed(number) else {
-                continue;
-            };
-            let group = &mut self.groups[number];
-            let free = zeros(bits);
-            freed += i64::from(free) - i64::from(group.free_blocks());
-            group.set_free_blocks(free);
-            group.clear(BLOCK_UNINIT);
-            group.set_block_bitmap_sum(crc::update(seed, bits));
-            let place = group.block_bitmap();
-            self.write(place, bits)?;
-        }
-        groups::write(self.disk, &self.superblock, &mut self.groups).map_err(FillError::Disk)?;
-        let inodes = self.groups.iter().map(Group::free_inodes).sum();
-        let free = u64::try_from(freed).map_err(|_| FillError::NotNew)?;
-        let bytes = self.superblock.with_free(free, inodes);
-        let written = self.disk.write_at(&bytes, superblock::AT);
-        written.map_err(FillError::Disk)
-    }
-
-    fn write_inode_bitmaps(&mut self) -> Result<(), FillError> {
-        let per_group = self.superblock.inodes_per_group;
-        let own_lost_and_found = self.has_own_lost_and_found();
-        let mut start = 0;
-        while start < self.order.len() {
-            let group_of = |id: &InodeId| (self.numbers[id.index()] - 1) / per_group;
-            let number = group_of(&self.order[start]);
-            let end = start + self.order[start..].partition_point(|id| group_of(id) == number);
-            let mut group = self.groups[number as usize].clone();
-            let place = group.inode_bitmap();
-            let mut bits = vec![u8::MAX; BLOCK];
-            let used = (per_group / 8) as usize;
-            if group.has(INODE_UNINIT) {
-                bits[..used].fill(0);
-            } else {
-                let read = self.disk.read_at(&mut bits, place * BLOCK as u64);
-                read.map_err(FillError::Disk)?;
-            }
-            // The root counts already, as does the other directory that was there.
-            let mut directories = i64::from(group.directories());
-            if number == 0 {
-                directories -= 1 + i64::from(own_lost_and_found);
-            }
-            let mut last = 0;
-            for id in &self.order[start..end] {
-                last = (self.numbers[id.index()] - 1) % per_group;
-                bits[(last / 8) as usize] |= 1 << (last % 8);
-                let is_directory = self.tree.names(*id).is_some();
-                directories += i64::from(is_directory);
-            }
-            group.clear(INODE_UNINIT);
-            group.set_free_inodes(zeros(&bits[..used]));
-            group.set_directories(u32::try_from(directories).map_err(|_| FillError::NotNew)?);
-            let unused = group.unused_inodes().min(per_group - 1 - last);
-            group.set_unused_inodes(unused);
-            let sum = crc::update(self.superblock.seed, &bits[..used]);
-            group.set_inode_bitmap_sum(sum);
-            self.write(place, &bits)?;
-            self.groups[number as usize] = group;
-            start = end;
-        }
-        Ok(())
-    }
-}
-
-/// Hands out inodes in the order of their numbers.
-struct FreeInodes {
-    next: u32,
-}
-
-impl FreeInodes {
-    fn take(&mut self, superblock: &Superblock, groups: &[Group]) -> Option<u32> {
-        // In a new file system what is used is at the front: all behind it is free.
-        let first = groups.first()?;
-        let used = superblock.inodes_per_group - first.free_inodes();
-        self.next = self.next.max(used + 1);
-        let number = self.next;
-        self.next += 1;
-        (number <= superblock.inodes).then_some(number)
-    }
 }
 
 /// The blocks of a file that are not holes; nothing if its pieces break the rules.
@@ -592,5 +430,5 @@ pub(crate) fn blocks_of(data: &Data) -> Option<Vec<Run>> {
             }),
         }
     }
-    (data.size.div_ceil(block) <= u64::from(u32::MAX)).then_some(runs)
+    u32::try_from(data.size.div_ceil(block)).ok().map(|_| runs)
 }

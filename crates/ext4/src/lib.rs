@@ -9,6 +9,7 @@
 //! | describe files | [`tree`] |
 //! | know how large a file system has to be | [`estimate`](mod@estimate) |
 //! | put a tree into an empty file system | [`fill`](mod@fill) |
+//! | read the tree of a file system | [`read`](mod@read) |
 //! | say where a file system is | [`disk`] |
 //!
 //! What is on the disk is described in the kernel's `Documentation/filesystems/ext4`; offsets and
@@ -22,10 +23,13 @@ pub mod disk;
 pub mod estimate;
 mod extents;
 pub mod fill;
+pub mod fuzz;
 mod groups;
 mod hash;
 mod inode;
 mod le;
+pub mod read;
+mod read_inode;
 pub mod superblock;
 pub mod tree;
 mod xattr;

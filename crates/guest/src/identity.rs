@@ -1,6 +1,9 @@
 //! What makes a guest itself and not the one it was copied from.
 
+use std::net::Ipv4Addr;
+
 use bhatti_types::env::Env;
+use bhatti_types::mac::Mac;
 use bhatti_types::run::RunSpec;
 
 /// The identity given to a guest after its boot, and again after every restore.
@@ -27,4 +30,23 @@ pub struct Identity {
     /// The program to keep running. It is started once after each boot; a copy of a machine goes
     /// on with the one it has.
     pub service: Option<RunSpec>,
+    /// What its network card is set up with; left as it is if `None`.
+    pub card: Option<Card>,
+}
+
+/// How a guest's network card is set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Card {
+    /// The card's own address.
+    pub mac: Mac,
+    /// Its IPv4 address.
+    pub address: Ipv4Addr,
+    /// Bits of the network's prefix.
+    pub prefix: u8,
+    /// The default gateway.
+    pub gateway: Ipv4Addr,
+    /// Longest packet, in bytes.
+    pub mtu: u32,
+    /// The name server.
+    pub dns: Ipv4Addr,
 }

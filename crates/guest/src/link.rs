@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bhatti_proto::codec::{self, MAX_MESSAGE, MAX_REQUEST, MessageReader, ReadError};
 use bhatti_proto::message::{
-    Clock, Detach, Dial, Exec as ExecMessage, Freeze, Identity as IdentityMessage,
+    Card, Clock, Detach, Dial, Exec as ExecMessage, Freeze, Identity as IdentityMessage,
     NextTimer as NextTimerMessage, Ping, Ports, PowerOff, Reply, Request, Status, Stdin, Sync,
     Thaw, Variable, reply, request,
 };
@@ -171,6 +171,14 @@ impl Link {
             grow_root: identity.grow_root,
             fresh: identity.fresh,
             service: identity.service.as_ref().map(crate::service::message),
+            card: identity.card.as_ref().map(|card| Card {
+                mac: Bytes::copy_from_slice(&card.mac.octets()),
+                address: card.address.to_bits(),
+                prefix: card.prefix.into(),
+                gateway: card.gateway.to_bits(),
+                mtu: card.mtu,
+                dns: vec![card.dns.to_bits()],
+            }),
         };
         self.done("take its identity", request::Op::Identity(message), limit)
             .await

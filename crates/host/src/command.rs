@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt as _;
+
 /// The search path given to every program.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -69,6 +71,7 @@ pub struct Command {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     dir: Option<PathBuf>,
+    input: Option<Vec<u8>>,
     limit: Duration,
     also_good: Vec<i32>,
     quiet: bool,
@@ -82,6 +85,7 @@ impl Command {
             args: Vec::new(),
             env: Vec::new(),
             dir: None,
+            input: None,
             limit: DEFAULT_LIMIT,
             also_good: Vec::new(),
             quiet: false,
@@ -114,6 +118,12 @@ impl Command {
         self
     }
 
+    /// Gives it something to read on standard input, which is empty otherwise.
+    pub fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
+        self.input = Some(input.into());
+        self
+    }
+
     /// Sets the time limit; 60 s if not called.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
@@ -142,7 +152,10 @@ impl Command {
             .env("PATH", PATH)
             .env("LC_ALL", "C.UTF-8")
             .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
+            .stdin(match self.input {
+                Some(_) => Stdio::piped(),
+                None => Stdio::null(),
+            })
             .stdout(if self.quiet {
                 Stdio::null()
             } else {
@@ -157,7 +170,7 @@ impl Command {
         if let Some(dir) = &self.dir {
             command.current_dir(dir);
         }
-        let child = command.spawn().map_err(|source| match source.kind() {
+        let mut child = command.spawn().map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => CommandError::NotFound {
                 program: program.clone(),
             },
@@ -166,7 +179,17 @@ impl Command {
                 source,
             },
         })?;
-        let output = match tokio::time::timeout(self.limit, child.wait_with_output()).await {
+        let stdin = child.stdin.take();
+        let input = self.input.unwrap_or_default();
+        // Beside the reading: it may write before it has read all.
+        let feed = async move {
+            if let Some(mut stdin) = stdin {
+                // A program that ends without reading tells by how it ends.
+                let _ = stdin.write_all(&input).await;
+            }
+        };
+        let run = async { tokio::join!(child.wait_with_output(), feed).0 };
+        let output = match tokio::time::timeout(self.limit, run).await {
             Err(_) => {
                 return Err(CommandError::Timeout {
                     program,
@@ -211,6 +234,20 @@ mod test {
             .collect();
         names.sort_unstable();
         assert_eq!(names, ["A", "LC_ALL", "PATH"]);
+    }
+
+    #[tokio::test]
+    async fn a_program_reads_what_it_is_given_and_else_nothing() {
+        let long = "x".repeat(1 << 20);
+        let read = Command::new("wc")
+            .arg("-c")
+            .input(long)
+            .run()
+            .await
+            .unwrap();
+        assert_eq!(read.stdout, b"1048576\n");
+        let nothing = Command::new("wc").arg("-c").run().await.unwrap();
+        assert_eq!(nothing.stdout, b"0\n");
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@
 //! | tell which pages of a guest are its own and copy them | [`memory`] |
 //! | ask what the host has: boot id, free memory, clock rate | [`facts`] |
 //! | hold a data directory for oneself | [`lock`] |
+//! | make the host's end of a guest's network card | [`tap`] |
 //! | have storage that shares blocks between copies | [`pool`] |
 
 pub mod command;
@@ -29,4 +30,5 @@ mod pagemap;
 pub mod pool;
 pub mod process;
 pub mod sums;
+pub mod tap;
 pub mod worker;

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -47,6 +48,8 @@ pub struct Detached {
     pub dir: PathBuf,
     /// The file its standard output and error are appended to.
     pub log: PathBuf,
+    /// Its standard input; empty if `None`.
+    pub stdin: Option<Arc<OwnedFd>>,
 }
 
 /// A process being watched through a pidfd.
@@ -57,8 +60,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a program in a process group of its own, with an empty environment and no standard
-    /// input. It lives on when the daemon ends.
+    /// Starts a program in a process group of its own, with an empty environment. It lives on when the daemon ends.
     pub fn start(detached: &Detached) -> io::Result<Self> {
         fs_err::metadata(&detached.dir).map_err(io::Error::other)?;
         let log = fs_err::OpenOptions::new()
@@ -66,6 +68,10 @@ impl Process {
             .append(true)
             .open(&detached.log)?;
         let log = log.into_file();
+        let stdin = match &detached.stdin {
+            Some(stdin) => Stdio::from(stdin.try_clone()?),
+            None => Stdio::null(),
+        };
         #[expect(
             clippy::disallowed_methods,
             reason = "this is the one place that starts what is not to be waited for"
@@ -78,7 +84,7 @@ impl Process {
             .env("PATH", crate::command::PATH)
             .env("LC_ALL", "C.UTF-8")
             .current_dir(&detached.dir)
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()?;
@@ -274,6 +280,7 @@ mod test {
             args: ["60", marker].map(Into::into).to_vec(),
             dir: dir.to_owned(),
             log: dir.join("log"),
+            stdin: None,
         }
     }
 

@@ -17,6 +17,8 @@
 //! 32 bytes   BLAKE3 digest of all before
 //! ```
 
+mod part;
+
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::ops::{ControlFlow, Range};
@@ -25,6 +27,7 @@ use std::path::{Path, PathBuf};
 
 use crate::extents::{self, Alike, Physical};
 use crate::files::{self, Extent};
+use part::{Part, cut, middle};
 
 /// Bytes in a chunk; the last one of a file may be shorter. Small, since a guest dirties single
 /// pages here and there, but large enough that BLAKE3 is at its fastest, and a table is a thousandth
@@ -205,58 +208,45 @@ impl Sums {
     }
 
     /// Sets the digests of the chunks that hold data: what is `known` of them, or that of what
-    /// `read` reads.
+    /// `read` reads. Many are shared out between two threads: a checkpoint is durable only when
+    /// they are done, and most of what is done beside it waits for the disk.
     fn fill(
         &mut self,
         data: &[Extent],
         work: &mut Work,
-        known: impl Fn(usize) -> Option<Sum>,
-        read: impl Fn(&mut [u8], u64) -> io::Result<()>,
+        known: impl Fn(usize) -> Option<Sum> + Sync,
+        read: impl Fn(&mut [u8], u64) -> io::Result<()> + Sync,
     ) -> io::Result<()> {
-        let mut buffer = vec![0; BATCH * CHUNK as usize];
+        let mut ranges = Vec::new();
         let mut next = 0;
-        // Chunks waiting to be read, one after the other.
-        let mut run = 0..0;
         for extent in data {
             let first = ((extent.start / CHUNK) as usize).max(next);
             let last = (extent.end.min(self.len).div_ceil(CHUNK) as usize).max(first);
-            for chunk in first..last {
-                if let Some(sum) = known(chunk) {
-                    self.chunks[chunk] = sum;
-                    work.inherited += 1;
-                    continue;
-                }
-                if run.end != chunk || run.len() == BATCH {
-                    self.digest(run, &mut buffer, &read)?;
-                    run = chunk..chunk;
-                }
-                run.end = chunk + 1;
-                work.read += 1;
-            }
+            ranges.push(first..last);
             next = last;
         }
-        self.digest(run, &mut buffer, &read)
-    }
-
-    /// Reads chunks and sets their digests.
-    fn digest(
-        &mut self,
-        run: Range<usize>,
-        buffer: &mut [u8],
-        read: &impl Fn(&mut [u8], u64) -> io::Result<()>,
-    ) -> io::Result<()> {
-        if run.is_empty() {
+        let len = self.len;
+        let Some(middle) = middle(&ranges) else {
+            let mut part = Part::new(len, 0, &mut self.chunks);
+            part.fill(&ranges, &known, &read)?;
+            work.add(part.work);
             return Ok(());
-        }
-        let start = span(run.start, self.len).start;
-        let end = span(run.end - 1, self.len).end;
-        let bytes = &mut buffer[..(end - start) as usize];
-        read(bytes, start)?;
-        let sums = bytes.chunks(CHUNK as usize).map(sum);
-        for (slot, sum) in self.chunks[run].iter_mut().zip(sums) {
-            *slot = sum;
-        }
-        Ok(())
+        };
+        let (ranges, rest) = cut(&ranges, middle);
+        let (low, high) = self.chunks.split_at_mut(middle);
+        std::thread::scope(|threads| {
+            let other = threads.spawn(|| {
+                let mut part = Part::new(len, middle, high);
+                part.fill(&rest, &known, &read).map(|()| part.work)
+            });
+            let mut part = Part::new(len, 0, low);
+            let filled = part.fill(&ranges, &known, &read);
+            let other = other.join();
+            filled?;
+            work.add(part.work);
+            work.add(other.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            Ok(())
+        })
     }
 
     /// The bytes of the table.
@@ -364,6 +354,13 @@ impl Sums {
             ));
         }
         Ok(sums)
+    }
+}
+
+impl Work {
+    fn add(&mut self, other: Self) {
+        self.read += other.read;
+        self.inherited += other.inherited;
     }
 }
 

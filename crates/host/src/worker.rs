@@ -121,12 +121,11 @@ impl Worker {
             let stderr = said.await?;
             Ok::<_, io::Error>((self.child.wait().await?, stderr))
         });
-        let (status, stderr) = match ended.await {
-            Ok(ended) => ended?,
-            Err(_) => {
-                self.child.kill().await?;
-                (self.child.wait().await?, String::new())
-            }
+        let (status, stderr) = if let Ok(ended) = ended.await {
+            ended?
+        } else {
+            self.child.kill().await?;
+            (self.child.wait().await?, String::new())
         };
         Ok(Ended {
             status: status.to_string(),

@@ -374,3 +374,31 @@ fn sums_own(bytes: &[u8]) -> Vec<u8> {
         .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("a digest is hexadecimal"))
         .collect()
 }
+
+#[test]
+fn a_table_of_many_chunks_is_that_of_each_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("many");
+    let chunk = CHUNK as usize;
+    // Long enough for two threads, with a hole and a last chunk that is short.
+    let mut bytes: Vec<u8> = (0..1000 * chunk + 5).map(|at| (at / 1000) as u8).collect();
+    bytes[300 * chunk..400 * chunk].fill(0);
+    fs_err::write(&path, &bytes).unwrap();
+    let file = fs_err::File::open(&path).unwrap();
+    let file = file.file();
+    let (whole, work) = sums::of_counted(file, None).unwrap();
+    assert_eq!(work.read, 1001);
+    for at in [0, 10, 299, 400, 450, 550, 999, 1000] {
+        let mut bad = bytes.clone();
+        bad[at * chunk + 1] ^= 1;
+        fs_err::write(&path, &bad).unwrap();
+        let found = sums::verify(file, &whole).unwrap_err();
+        let expected = at as u64;
+        assert!(
+            matches!(found, SumsError::FirstBad { chunk } if chunk == expected),
+            "{found:?}"
+        );
+    }
+    fs_err::write(&path, &bytes).unwrap();
+    sums::verify(file, &whole).unwrap();
+}

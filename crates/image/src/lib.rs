@@ -21,6 +21,7 @@
 
 pub mod catalog;
 pub mod convert;
+pub mod fuzz;
 pub mod guest_kit;
 pub mod image;
 pub mod image_config;

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,7 +17,9 @@ use tokio::time::sleep;
 
 use crate::agent::Agent;
 use crate::init::handover::SERVICE_ARGUMENT;
-use crate::init::{self, clock, cmdline::CommandLine, entropy, freeze, grow, klog, names, power};
+use crate::init::{
+    self, clock, cmdline::CommandLine, entropy, freeze, grow, klog, names, network, power,
+};
 use crate::port::Port;
 use crate::reaper::InitReaper;
 use crate::session;
@@ -202,6 +205,17 @@ impl Guest {
         {
             klog::note("write the machine id", names::write_machine_id(etc, id));
         }
+        if let Some(card) = &identity.card {
+            let servers: Vec<_> = card
+                .dns
+                .iter()
+                .map(|dns| Ipv4Addr::from_bits(*dns))
+                .collect();
+            klog::note(
+                "write /etc/resolv.conf",
+                names::write_resolvers(etc, &servers),
+            );
+        }
         if let Some(dir) = &identity.cwd {
             klog::note("make the working directory", make_workdir(dir));
         }
@@ -228,6 +242,10 @@ impl System for Guest {
         }
         if !self.command_line.probe {
             self.write_files(identity);
+        }
+        // The last: who meets it there meets who it is now.
+        if let Some(card) = &identity.card {
+            network::set_up(card).map_err(failed("set the network card up"))?;
         }
         klog::note("count the generation", write_generation(generation));
         Ok(())

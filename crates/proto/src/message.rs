@@ -217,6 +217,32 @@ pub struct Identity {
     /// A program to keep running.
     #[prost(message, optional, tag = "10")]
     pub service: Option<Service>,
+    /// What its network card is set up with; left as it is if missing.
+    #[prost(message, optional, tag = "15")]
+    pub card: Option<Card>,
+}
+
+/// How a network card is set up.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Card {
+    /// The card's own address, 6 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub mac: Bytes,
+    /// IPv4 address, as a number.
+    #[prost(fixed32, tag = "2")]
+    pub address: u32,
+    /// Bits of the network's prefix.
+    #[prost(uint32, tag = "3")]
+    pub prefix: u32,
+    /// The default gateway, as a number.
+    #[prost(fixed32, tag = "4")]
+    pub gateway: u32,
+    /// Longest packet, in bytes.
+    #[prost(uint32, tag = "5")]
+    pub mtu: u32,
+    /// Name servers, as numbers.
+    #[prost(fixed32, repeated, tag = "6")]
+    pub dns: Vec<u32>,
 }
 
 /// Asks for a flush of the file systems.

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use bhatti_proto::hello::{Greeting, Kind, Nonce};
 use bhatti_proto::message::{
-    AgentHello, Clock, Control, Detach, Detached, Dial, Exec, Exited, Freeze, Identity,
+    AgentHello, Card, Clock, Control, Detach, Detached, Dial, Exec, Exited, Freeze, Identity,
     ListeningPort, NextTimer, NextTimerReply, Ping, Ports, PortsReply, PowerOff, RefusalKind,
     Reply, Request, Started, Status, StatusReply, Stdin, Sync, Thaw, Variable, control, reply,
     request,
@@ -80,6 +80,21 @@ fn identity() -> Identity {
         grow_root: true,
         fresh: true,
         service: None,
+        card: None,
+    }
+}
+
+fn with_card() -> Identity {
+    Identity {
+        card: Some(Card {
+            mac: Bytes::from_static(&[0x0a, 0xb7, 10, 83, 0, 2]),
+            address: 0x0a53_0002,
+            prefix: 21,
+            gateway: 0x0a53_0001,
+            mtu: 1500,
+            dns: vec![0x0a53_0001],
+        }),
+        ..Identity::default()
     }
 }
 
@@ -231,6 +246,10 @@ fn current() -> String {
         (
             "request.identity",
             request(request::Op::Identity(identity())),
+        ),
+        (
+            "request.identity.card",
+            request(request::Op::Identity(with_card())),
         ),
         ("request.sync", request(request::Op::Sync(Sync {}))),
         (

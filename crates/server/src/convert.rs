@@ -14,6 +14,8 @@ use bhatti_engine::request::{
     Copies, EditSandbox as NewSettings, IdleEdit, NewAttachment, NewCopies, NewExec, NewSandbox,
     NewUser, Size, TimeEdit, UserEdit,
 };
+use bhatti_types::cidr::Cidr;
+use bhatti_types::egress::{AllowedRanges, Egress, EgressEdit};
 use bhatti_types::env::Env;
 use bhatti_types::idle::IdleSettings;
 use bhatti_types::invalid::Invalid;
@@ -100,6 +102,7 @@ pub(crate) fn new_sandbox(body: CreateSandbox) -> Result<NewSandbox, Invalid> {
             wake_timers: body.wake_timers,
         }
         .onto(IdleSettings::default()),
+        egress: egress(body.egress.as_deref(), body.allow_cidrs)?.onto(Egress::default()),
         init: run::init(body.init.as_deref())?,
         run: body.run.map(run::new).transpose()?,
         wait: wait(body.wait_sec)?,
@@ -159,6 +162,18 @@ pub(crate) fn edit_sandbox(body: EditSandbox) -> Result<NewSettings, Invalid> {
             busy_cpu: body.busy_cpu.map(busy_cpu).transpose()?,
             wake_timers: body.wake_timers,
         },
+        egress: egress(body.egress.as_deref(), body.allow_cidrs)?,
+    })
+}
+
+fn egress(mode: Option<&str>, ranges: Option<Vec<String>>) -> Result<EgressEdit, Invalid> {
+    let parsed = |ranges: Vec<String>| {
+        let ranges = ranges.iter().map(|range| range.parse());
+        AllowedRanges::new(ranges.collect::<Result<Vec<Cidr>, _>>()?)
+    };
+    Ok(EgressEdit {
+        mode: mode.map(str::parse).transpose()?,
+        allow: ranges.map(parsed).transpose()?,
     })
 }
 

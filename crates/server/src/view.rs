@@ -43,7 +43,15 @@ pub(crate) fn sandbox(view: SandboxView) -> Sandbox {
         reason: view.reason,
         engine: view.engine,
         accelerator: view.accelerator,
-        ip: String::new(),
+        ip: view
+            .address
+            .map(|address| address.to_string())
+            .unwrap_or_default(),
+        egress: view.egress.mode.as_str().to_owned(),
+        allow_cidrs: Vec::from(view.egress.allow)
+            .into_iter()
+            .map(String::from)
+            .collect(),
         urls: Vec::new(),
         cpus: f64::from(view.cpus.get()),
         memory_mb: view.memory.into(),

@@ -1,5 +1,9 @@
 //! Sandboxes.
 
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use bhatti_types::egress::Egress;
 use bhatti_types::env::Env;
 use bhatti_types::id::{SandboxId, UserId};
 use bhatti_types::idle::IdleSettings;
@@ -78,6 +82,10 @@ pub struct SandboxRow {
     pub used_at: Option<Timestamp>,
     /// When its guest wants to be woken for a timer; kept to the millisecond.
     pub wake_at: Option<Timestamp>,
+    /// Its address in its user's network, once it has had a machine with a network.
+    pub address: Option<Ipv4Addr>,
+    /// What it may reach.
+    pub egress: Egress,
     /// What it descends from.
     pub parent: Option<Parent>,
     /// What its process 1 is.
@@ -113,6 +121,8 @@ impl SandboxRow {
             idle: json(row, "idle")?,
             used_at: parsed_option(row, "used_at")?,
             wake_at: parsed_option(row, "wake_at")?,
+            address: parsed_option(row, "address")?,
+            egress: json(row, "egress")?,
             parent: json_option(row, "parent")?,
             init: word(row, "init", &INITS, Init::as_str)?,
             run: json_option(row, "run")?,
@@ -137,10 +147,10 @@ impl Txn<'_> {
         self.sandbox_execute(
             "INSERT INTO sandboxes (id, user_id, name, status, thermal, reason, image, cpus, \
              memory_mb, disk_mb, env, labels, run_as, workdir, kit, engine, accelerator, resumed_from, \
-             machine, created_at, stopped_at, idle, used_at, wake_at, parent, init, run) VALUES (:id, :user_id, :name, :status, :thermal, \
+             machine, created_at, stopped_at, idle, used_at, wake_at, parent, init, run, address, egress) VALUES (:id, :user_id, :name, :status, :thermal, \
              :reason, :image, :cpus, :memory_mb, :disk_mb, :env, :labels, :run_as, :workdir, :kit, :engine, \
              :accelerator, :resumed_from, :machine, :created_at, :stopped_at, :idle, :used_at, \
-             :wake_at, :parent, :init, :run)",
+             :wake_at, :parent, :init, :run, :address, :egress)",
             sandbox,
         )
         .map_err(StoreError::sql("add a sandbox"))?;
@@ -161,7 +171,8 @@ impl Txn<'_> {
                  run_as = :run_as, workdir = :workdir, kit = :kit, engine = :engine, accelerator = :accelerator, \
                  resumed_from = :resumed_from, machine = :machine, created_at = :created_at, \
                  stopped_at = :stopped_at, idle = :idle, used_at = :used_at, wake_at = :wake_at, \
-                 parent = :parent, init = :init, run = :run WHERE id = :id",
+                 parent = :parent, init = :init, run = :run, address = :address, egress = :egress \
+                 WHERE id = :id",
                 sandbox,
             )
             .map_err(StoreError::sql("change a sandbox"))?;
@@ -213,10 +224,52 @@ impl Txn<'_> {
             ":idle": json_text(&sandbox.idle),
             ":used_at": sandbox.used_at.map(time_text),
             ":wake_at": sandbox.wake_at.map(time_text),
+            ":address": sandbox.address.map(|address| address.to_string()),
+            ":egress": json_text(&sandbox.egress),
             ":parent": sandbox.parent.as_ref().map(json_text),
             ":init": sandbox.init.as_str(),
             ":run": sandbox.run.as_ref().map(json_text),
         })
+    }
+
+    /// Gives a sandbox the lowest address from `first` to `last` that no other of its user has; one
+    /// that has an address among them keeps it. `None` if there is none left.
+    ///
+    /// [`StoreError::NotFound`] if the sandbox is not there.
+    pub fn sandbox_take_address(
+        &self,
+        id: &SandboxId,
+        (first, last): (Ipv4Addr, Ipv4Addr),
+    ) -> Result<Option<Ipv4Addr>, StoreError> {
+        let row = self.sandbox_get(id)?.ok_or_else(|| StoreError::NotFound {
+            entity: Entity::Sandbox,
+            name: id.to_string(),
+        })?;
+        if let Some(kept) = row.address.filter(|kept| (first..=last).contains(kept)) {
+            return Ok(Some(kept));
+        }
+        let taken: BTreeSet<String> = self
+            .raw
+            .prepare_cached(
+                "SELECT address FROM sandboxes WHERE user_id = ?1 AND address IS NOT NULL",
+            )
+            .and_then(|mut statement| {
+                let rows = statement.query_map([row.user.as_str()], |row| row.get(0))?;
+                rows.collect()
+            })
+            .map_err(StoreError::sql("list addresses"))?;
+        let free = (first.to_bits()..=last.to_bits())
+            .map(Ipv4Addr::from_bits)
+            .find(|address| !taken.contains(&address.to_string()));
+        if let Some(address) = free {
+            self.raw
+                .execute(
+                    "UPDATE sandboxes SET address = ?2 WHERE id = ?1",
+                    [id.as_str(), &address.to_string()],
+                )
+                .map_err(StoreError::sql("take an address"))?;
+        }
+        Ok(free)
     }
 
     /// Deletes a sandbox, and the volumes that are its own; one that is not there is deleted
@@ -295,6 +348,16 @@ impl Store {
     /// this process, and a crash of the host only once something else was written durably.
     pub fn sandbox_note(&self, sandbox: &SandboxRow) -> Result<(), StoreError> {
         self.write_relaxed(|txn| txn.sandbox_update(sandbox))
+    }
+
+    /// [`Txn::sandbox_take_address`] on its own, without waiting for the disk: an address that is
+    /// forgotten with the host is taken again, and was nobody else's meanwhile.
+    pub fn sandbox_take_address(
+        &self,
+        id: &SandboxId,
+        range: (Ipv4Addr, Ipv4Addr),
+    ) -> Result<Option<Ipv4Addr>, StoreError> {
+        self.write_relaxed(|txn| txn.sandbox_take_address(id, range))
     }
 
     /// [`Txn::sandbox_delete`] on its own.

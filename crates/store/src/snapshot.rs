@@ -1,5 +1,6 @@
 //! Checkpoints.
 
+use bhatti_types::egress::Egress;
 use bhatti_types::env::Env;
 use bhatti_types::id::{SandboxId, SnapshotId, UserId};
 use bhatti_types::labels::Labels;
@@ -83,6 +84,8 @@ pub struct SnapshotRow {
     /// Whether bhatti took it by itself, before a rollback. Such ones do not count against the
     /// limit.
     pub automatic: bool,
+    /// What the machine may reach.
+    pub egress: Egress,
     /// What process 1 of the machine is.
     pub init: Init,
     /// The program that the machine keeps running.
@@ -113,6 +116,7 @@ impl SnapshotRow {
             disk_bytes: count(row, "disk_bytes")?,
             created_at: parsed(row, "created_at")?,
             automatic: row.get("automatic")?,
+            egress: json(row, "egress")?,
             init: word(row, "init", &INITS, Init::as_str)?,
             run: json_option(row, "run")?,
         })
@@ -135,9 +139,9 @@ impl Txn<'_> {
         self.snapshot_execute(
             "INSERT INTO snapshots (id, user_id, name, source_sandbox, source_id, status, cpus, \
              memory_mb, disk_mb, image, env, labels, run_as, workdir, kit, engine, accelerator, stall_ms, \
-             disk_bytes, created_at, automatic, init, run) VALUES (:id, :user_id, :name, :source_sandbox, :source_id, \
+             disk_bytes, created_at, automatic, init, run, egress) VALUES (:id, :user_id, :name, :source_sandbox, :source_id, \
              :status, :cpus, :memory_mb, :disk_mb, :image, :env, :labels, :run_as, :workdir, :kit, :engine, \
-             :accelerator, :stall_ms, :disk_bytes, :created_at, :automatic, :init, :run)",
+             :accelerator, :stall_ms, :disk_bytes, :created_at, :automatic, :init, :run, :egress)",
             snapshot,
         )
         .map_err(StoreError::sql("add a snapshot"))?;
@@ -157,7 +161,7 @@ impl Txn<'_> {
                  cpus = :cpus, memory_mb = :memory_mb, disk_mb = :disk_mb, image = :image, \
                  env = :env, labels = :labels, run_as = :run_as, workdir = :workdir, kit = :kit, engine = :engine, \
                  accelerator = :accelerator, stall_ms = :stall_ms, disk_bytes = :disk_bytes, \
-                 created_at = :created_at, automatic = :automatic, init = :init, run = :run WHERE id = :id",
+                 created_at = :created_at, automatic = :automatic, init = :init, run = :run, egress = :egress WHERE id = :id",
                 snapshot,
             )
             .map_err(StoreError::sql("change a snapshot"))?;
@@ -203,6 +207,7 @@ impl Txn<'_> {
             ":disk_bytes": count_value(snapshot.disk_bytes),
             ":created_at": time_text(snapshot.created_at),
             ":automatic": snapshot.automatic,
+            ":egress": json_text(&snapshot.egress),
             ":init": snapshot.init.as_str(),
             ":run": snapshot.run.as_ref().map(json_text),
         })

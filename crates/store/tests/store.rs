@@ -9,6 +9,7 @@ use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::snapshot::{SnapshotRow, SnapshotStatus};
 use bhatti_store::store::Store;
 use bhatti_store::user::{self, UserRow};
+use bhatti_types::egress::{AllowedRanges, Egress, EgressMode};
 use bhatti_types::env::Env;
 use bhatti_types::id::{SandboxId, SnapshotId, UserId};
 use bhatti_types::idle::{IdleSettings, IdleTime};
@@ -60,8 +61,13 @@ fn sandbox(name: &str) -> SandboxRow {
         used_at: Some(time()),
         wake_at: Some(time()),
         parent: Some(Parent::Snapshot(SnapshotId::random())),
-        init: Init::Lohar,
+        init: bhatti_types::run::Init::default(),
         run: None,
+        address: None,
+        egress: Egress {
+            mode: EgressMode::Deny,
+            allow: AllowedRanges::new(["9.9.9.0/24".parse().unwrap()]).unwrap(),
+        },
     }
 }
 
@@ -88,8 +94,9 @@ fn snapshot(name: &str) -> SnapshotRow {
         disk_bytes: 1 << 40,
         created_at: time(),
         automatic: false,
-        init: Init::Lohar,
+        init: bhatti_types::run::Init::default(),
         run: None,
+        egress: Egress::default(),
     }
 }
 
@@ -503,4 +510,34 @@ fn threads_that_race_for_the_last_place_get_it_once() {
             .count()
     });
     assert_eq!(won, 3);
+}
+
+#[test]
+fn each_sandbox_of_a_user_has_an_address_of_its_own_and_keeps_it() {
+    let store = Store::open_in_memory().unwrap();
+    let alice = alice();
+    store.user_insert(&alice).unwrap();
+    let range = ([10, 0, 0, 2].into(), [10, 0, 0, 3].into());
+    let (one, two, three) = (sandbox("one"), sandbox("two"), sandbox("three"));
+    let other = SandboxRow {
+        user: alice.id,
+        ..sandbox("other")
+    };
+    for row in [&one, &two, &three, &other] {
+        store.sandbox_insert(row, u32::MAX).unwrap();
+    }
+    let take = |row: &SandboxRow| store.sandbox_take_address(&row.id, range).unwrap();
+    assert_eq!(take(&one), Some([10, 0, 0, 2].into()));
+    assert_eq!(take(&two), Some([10, 0, 0, 3].into()));
+    assert_eq!(take(&one), Some([10, 0, 0, 2].into()));
+    assert_eq!(take(&other), Some([10, 0, 0, 2].into()));
+    assert_eq!(take(&three), None);
+    store.sandbox_delete(&one.id).unwrap();
+    assert_eq!(take(&three), Some([10, 0, 0, 2].into()));
+    // Another range: it gets one that is in it.
+    let moved = ([10, 9, 0, 2].into(), [10, 9, 0, 9].into());
+    let address = store.sandbox_take_address(&two.id, moved).unwrap();
+    assert_eq!(address, Some([10, 9, 0, 2].into()));
+    let row = store.sandbox_get(&two.id).unwrap().unwrap();
+    assert_eq!(row.address, address);
 }

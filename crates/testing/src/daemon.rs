@@ -129,6 +129,8 @@ impl Daemon {
         let child = command
             // A pool of its own has only who asks for it by `--storage`.
             .env("BHATTI_STORAGE", "plain")
+            // And networks, which would outlive a daemon that is killed, has who asks for them.
+            .env("BHATTI_NETWORK", "off")
             .stdout(log.try_clone().expect("a descriptor can be cloned"))
             .stderr(Stdio::from(log))
             .spawn()

@@ -81,9 +81,11 @@ impl SmallImage {
             name: name.parse().expect("a name"),
             source: format!("recipe:{name}").parse().expect("a source"),
             digest: name.to_owned(),
+            layers: Vec::new(),
             size_mb,
             created_at: jiff::Timestamp::now(),
             config: self.config,
+            layers: Vec::new(),
         };
         let text = serde_json::to_vec(&manifest).expect("a manifest is JSON");
         fs_err::write(image.join(MANIFEST), text).expect("the manifest is written");

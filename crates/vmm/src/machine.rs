@@ -1,5 +1,6 @@
 //! The traits, and what a machine is made of.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -8,6 +9,7 @@ use async_trait::async_trait;
 use bhatti_host::memory::Captured;
 use bhatti_host::process::ProcessId;
 use bhatti_types::id::{DataDirId, SandboxId};
+use bhatti_types::mac::Mac;
 use bhatti_types::size::{MemoryMb, Vcpus};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -71,12 +73,21 @@ impl Devices {
 }
 
 /// A network card.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Nic {
-    /// The tap device it is plugged into; it exists.
-    pub tap: String,
-    /// Its address, `02:…`.
-    pub mac: String,
+    /// What it is plugged into.
+    pub tap: Tap,
+    /// Its address, until its guest gives it another.
+    pub mac: Mac,
+}
+
+/// A tap device.
+#[derive(Debug, Clone)]
+pub enum Tap {
+    /// One that exists, in the network namespace that the VMM is started in, by its name.
+    Named(String),
+    /// One that was made for the VMM: its descriptor becomes the VMM's standard input.
+    Open(Arc<OwnedFd>),
 }
 
 /// A volume's disk, on the SCSI controller of [`Devices::V2`].

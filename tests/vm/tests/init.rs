@@ -28,6 +28,7 @@ async fn is_up(guest: &Guest) {
 #[tokio::test]
 async fn systemd_brings_the_machine_up_and_stays_well_through_copies_sleep_and_a_power_off() {
     let mut daemon = Daemon::prepare();
+    artifacts::install(&daemon.data_dir());
     artifacts::install_image(&daemon.data_dir(), "systemd");
     daemon.serve(&[]).await;
     let create = [
@@ -113,6 +114,7 @@ async fn systemd_brings_the_machine_up_and_stays_well_through_copies_sleep_and_a
 #[tokio::test]
 async fn an_image_without_systemd_is_refused_one_and_the_agent_can_be_init_of_one_that_has_it() {
     let mut daemon = Daemon::prepare();
+    artifacts::install(&daemon.data_dir());
     artifacts::install_image(&daemon.data_dir(), "systemd");
     daemon.serve(&[]).await;
     let create = [

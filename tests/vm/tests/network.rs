@@ -5,7 +5,8 @@ use std::net::TcpListener;
 
 use bhatti_host::command;
 use bhatti_testing::bare::{BareMachine, Wanted};
-use bhatti_vmm::machine::Nic;
+use bhatti_types::mac::Mac;
+use bhatti_vmm::machine::{Nic, Tap};
 
 async fn ip(words: &str) {
     let run = command::Command::new("ip")
@@ -37,8 +38,8 @@ async fn a_guest_takes_its_address_route_and_name_servers_from_the_command_line(
             "ip=10.77.0.2::10.77.0.1:255.255.255.0:net:eth0:off:10.77.0.1:9.9.9.9".to_owned(),
         ],
         nic: Some(Nic {
-            tap: "tap0".to_owned(),
-            mac: "02:00:00:00:77:02".to_owned(),
+            tap: Tap::Named("tap0".to_owned()),
+            mac: Mac::from_octets([2, 0, 0, 0, 0x77, 2]),
         }),
     })
     .await;

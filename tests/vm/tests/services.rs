@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bhatti_api::run::RunState;
 use bhatti_image::image::ImageConfig;
+use bhatti_testing::artifacts;
 use bhatti_testing::daemon::Daemon;
 use bhatti_testing::guest::Guest;
 use bhatti_testing::small_image::{BUSYBOX, SmallImage};
@@ -90,8 +91,12 @@ async fn a_program_runs_from_the_first_boot_through_copies_sleep_failure_and_a_c
     guest.sh(&format!("kill -9 {pid}")).await;
     let again = program(&guest, |state| runs(state) && state.restarts == 1).await;
     assert_eq!((again.exit_code, again.signal), (Some(137), Some(9)));
-    let log = daemon.cli(&["logs", "-n", "1", "web"]).await.success();
-    assert_eq!(log, format!("begin {}\n", again.pid.expect("it runs")));
+    let begun = format!("begin {}\n", again.pid.expect("it runs"));
+    wait_for("its first word", START_LIMIT, async || {
+        let log = daemon.cli(&["logs", "-n", "1", "web"]).await.success();
+        if log == begun { Ok(()) } else { Err(log) }
+    })
+    .await;
 
     // And once more after a boot, the log going on.
     guest.sh("sync").await;
@@ -99,13 +104,21 @@ async fn a_program_runs_from_the_first_boot_through_copies_sleep_failure_and_a_c
     daemon.cli(&["start", "web"]).await.success();
     let booted = program(&guest, runs).await;
     assert_eq!(booted.restarts, 0);
-    let log = daemon.cli(&["logs", "web"]).await.success();
-    assert_eq!(log.matches("begin ").count(), 3, "{log}");
+    wait_for("its word after the boot", START_LIMIT, async || {
+        let log = daemon.cli(&["logs", "web"]).await.success();
+        if log.matches("begin ").count() == 3 {
+            Ok(())
+        } else {
+            Err(log)
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn what_an_image_says_holds_in_machines_that_have_next_to_nothing() {
     let mut daemon = Daemon::prepare();
+    artifacts::install_kit(&daemon.data_dir());
     let env = Env::new([("PATH".to_owned(), "/tools".to_owned())].into());
     let config = ImageConfig {
         user: Some("1234:5678".to_owned()),

@@ -3,7 +3,7 @@
 //! | row | ours | floor |
 //! |---|---|---|
 //! | list by API | `GET /sandboxes` | a round trip with an answer of the same length |
-//! | list by CLI | `bhatti list` | the same of a list of lines, and the start of a program that does nothing |
+//! | list by CLI | `bhatti list` | the same of a list of lines, reading that as JSON and making text of it, and the start of a program that does nothing |
 //! | daemon memory | private memory of the daemon | none |
 //!
 //! The sandboxes are off, and were never made: they are put into the database before the daemon
@@ -12,6 +12,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use bhatti_client::lines::SandboxLines;
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::store::Store;
 use bhatti_store::user::local_id;
@@ -104,6 +105,8 @@ fn row(number: usize) -> anyhow::Result<SandboxRow> {
         used_at: None,
         wake_at: None,
         parent: None,
+        init: bhatti_types::run::Init::default(),
+        run: None,
     })
 }
 
@@ -117,8 +120,8 @@ async fn one_count(bench: &mut Bench, daemon: &Daemon, count: usize) -> anyhow::
     );
     let length = serde_json::to_vec(&listed)?.len() + HEAD;
     // What the command line asks for.
-    let lines = client.sandbox_lines(&[]).await?;
-    let lines = lines.bytes() + HEAD;
+    let answer = client.sandbox_lines(&[]).await?;
+    let lines = answer.bytes() + HEAD;
     let meter = daemon.meter()?;
     if LISTED.contains(&count) {
         daemon.cli(&["list"]).await?;
@@ -141,8 +144,11 @@ async fn one_count(bench: &mut Bench, daemon: &Daemon, count: usize) -> anyhow::
                         bench.samples.add(&by_api, Side::Floor, trip);
                         let asked = round_trip::ask(bench.answerer.socket(), lines);
                         let ((), trip) = timed(&bench.floor, asked).await?;
+                        let (_, read) = timed(&bench.floor, async { text(&answer) }).await?;
                         let program = program(daemon, &bench.floor).await?;
-                        bench.samples.add(&by_cli, Side::Floor, trip + program);
+                        bench
+                            .samples
+                            .add(&by_cli, Side::Floor, trip + read + program);
                     }
                 }
             }
@@ -154,6 +160,19 @@ async fn one_count(bench: &mut Bench, daemon: &Daemon, count: usize) -> anyhow::
         bench.samples.add(&row, Side::Ours, memory);
     }
     Ok(())
+}
+
+/// What whoever shows such an answer has to do: read it as JSON, and make lines of it.
+fn text(answer: &SandboxLines) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for line in answer.read()? {
+        for cell in [&*line.name, &*line.status, &*line.thermal] {
+            text.push_str(cell);
+            text.push(' ');
+        }
+        text.push('\n');
+    }
+    Ok(text)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use bhatti_api::volume::PersistentVolume;
 use bhatti_types::name::{ImageName, SandboxName};
 use clap::Args;
 
+use super::egress_args::EgressArgs;
 use super::fork::forked;
 use super::idle_args::{IdleArgs, wait};
 use super::run_args::RunArgs;
@@ -51,12 +52,14 @@ pub(crate) struct CreateArgs {
     #[command(flatten)]
     idle: IdleArgs,
     #[command(flatten)]
+    egress: EgressArgs,
+    #[command(flatten)]
     run: RunArgs,
 }
 
 /// Makes a sandbox.
 pub(crate) async fn run(args: CreateArgs, context: &Context) -> Result<(), Failure> {
-    let idle = args.idle.fields();
+    let (idle, egress) = (args.idle.fields(), args.egress.fields());
     let new = CreateSandbox {
         name: args.name.map(String::from),
         from: args.from.map(String::from),
@@ -72,6 +75,8 @@ pub(crate) async fn run(args: CreateArgs, context: &Context) -> Result<(), Failu
         idle_cold: idle.idle_cold,
         busy_cpu: idle.busy_cpu,
         wake_timers: idle.wake_timers,
+        egress: egress.egress,
+        allow_cidrs: egress.allow_cidrs,
         init: args.run.init(),
         run: args.run.fields(),
         wait_sec: args.wait,
@@ -100,8 +105,12 @@ pub(crate) async fn run(args: CreateArgs, context: &Context) -> Result<(), Failu
             None | Some(0) => String::new(),
             Some(_) => format!(", {} MB disk", sandbox.disk_size_mb),
         };
+        let ip = match sandbox.ip.as_str() {
+            "" => String::new(),
+            ip => format!("\nIP: {ip}"),
+        };
         format!(
-            "sandbox/{name} created ({} vCPU, {} MB{disk})",
+            "sandbox/{name} created ({} vCPU, {} MB{disk}){ip}",
             sandbox.cpus, sandbox.memory_mb
         )
     })

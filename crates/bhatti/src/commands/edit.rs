@@ -4,6 +4,7 @@ use bhatti_api::idle::EditSandbox;
 use bhatti_types::name::SandboxName;
 use clap::Args;
 
+use super::egress_args::EgressEditArgs;
 use super::idle_args::IdleArgs;
 use crate::failure::Failure;
 use crate::progress::with_progress;
@@ -27,11 +28,13 @@ pub(crate) struct EditArgs {
     label_delete: Vec<String>,
     #[command(flatten)]
     idle: IdleArgs,
+    #[command(flatten)]
+    egress: EgressEditArgs,
 }
 
 /// Changes what is set for a sandbox.
 pub(crate) async fn run(args: EditArgs, context: &Context) -> Result<(), Failure> {
-    let idle = args.idle.fields();
+    let (idle, egress) = (args.idle.fields(), args.egress.fields());
     let edit = EditSandbox {
         name: args.name.map(String::from),
         keep_hot: idle.keep_hot,
@@ -41,6 +44,8 @@ pub(crate) async fn run(args: EditArgs, context: &Context) -> Result<(), Failure
         idle_cold: idle.idle_cold,
         busy_cpu: idle.busy_cpu,
         wake_timers: idle.wake_timers,
+        egress: egress.egress,
+        allow_cidrs: egress.allow_cidrs,
     };
     if edit == EditSandbox::default() {
         return Err(Failure::Usage {

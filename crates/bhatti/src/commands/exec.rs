@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use bhatti_api::exec::{DEFAULT_TIMEOUT_SEC, ExecRequest, ExecResult, MAX_TIMEOUT_SEC};
 use bhatti_client::client::Client;
 use bhatti_client::exec::ExecExit;
+use bhatti_client::shell::ShellRequest;
 use bhatti_types::name::SandboxName;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
@@ -14,6 +15,7 @@ use clap::builder::RangedU64ValueParser;
 use crate::failure::Failure;
 use crate::pump::{Collected, Collector, Streams, pump};
 use crate::run::Context;
+use crate::terminal::{self, Ended};
 use crate::values;
 
 /// Flags of `bhatti exec`.
@@ -38,6 +40,9 @@ pub(crate) struct ExecArgs {
     /// User name, uid, or USER:GROUP [default: the sandbox's own]
     #[arg(long)]
     user: Option<String>,
+    /// With this terminal as its own: for editors, shells and what asks questions
+    #[arg(short, long, conflicts_with_all = ["detach", "timeout"])]
+    tty: bool,
     /// Leave it running; print its process id and the file that takes its output
     #[arg(long)]
     detach: bool,
@@ -56,10 +61,13 @@ pub(crate) async fn run(args: ExecArgs, context: &Context) -> Result<ExitCode, F
         timeout_sec: args.timeout,
         detach: args.detach,
         output_file: None,
-        stdin: !args.detach,
+        stdin: !args.detach && !args.tty,
     };
     let client = context.client();
     let sandbox = args.sandbox.as_str();
+    if args.tty {
+        return on_terminal(&client, sandbox, request, context).await;
+    }
     if args.detach {
         let detached = client.exec_detached(sandbox, &request).await?;
         context.ui.show(&detached, || {
@@ -78,6 +86,28 @@ pub(crate) async fn run(args: ExecArgs, context: &Context) -> Result<ExitCode, F
     }
     // What does not fit into a byte is cut off as the kernel does it.
     Ok(ExitCode::from(exit.code as u8))
+}
+
+/// Runs it with this process's terminal as its own.
+async fn on_terminal(
+    client: &Client,
+    sandbox: &str,
+    exec: ExecRequest,
+    context: &Context,
+) -> Result<ExitCode, Failure> {
+    let request = ShellRequest {
+        exec: Some(exec),
+        ..ShellRequest::default()
+    };
+    match terminal::attach(client, sandbox, request, context).await? {
+        Ended::Exit(code) => Ok(ExitCode::from(code as u8)),
+        Ended::Detached { .. } | Ended::TakenOver { .. } | Ended::Lost { .. } => {
+            Err(Failure::Said {
+                message: "the connection was lost, and the command is being ended".to_owned(),
+                hint: None,
+            })
+        }
+    }
 }
 
 /// Keeps the output and prints it in the end, with how the command ended.

@@ -70,6 +70,15 @@ fn awake(idle: &Idle) -> Vec<(&'static str, String)> {
     lines
 }
 
+/// What it may reach.
+fn egress(sandbox: &Sandbox) -> String {
+    if sandbox.allow_cidrs.is_empty() {
+        sandbox.egress.clone()
+    } else {
+        format!("{} and {}", sandbox.egress, sandbox.allow_cidrs.join(", "))
+    }
+}
+
 /// The program that it keeps running, and how that is.
 fn program(run: &Run) -> Vec<(&'static str, String)> {
     let command = run.command.join(" ");
@@ -138,6 +147,7 @@ fn people(sandbox: &Sandbox) -> String {
     lines.push(("Engine", engine));
     if !sandbox.ip.is_empty() {
         lines.push(("IP", sandbox.ip.clone()));
+        lines.push(("Egress", egress(sandbox)));
     }
     lines.extend(sandbox.user.clone().map(|user| ("User", user)));
     lines.extend(sandbox.init.clone().map(|init| ("Init", init)));

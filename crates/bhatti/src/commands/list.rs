@@ -75,6 +75,7 @@ fn wide(sandboxes: &[Sandbox]) -> String {
                 sandbox.name.clone(),
                 sandbox.status.clone(),
                 sandbox.thermal.clone(),
+                marked(sandbox.ip.clone()),
                 marked(sandbox.urls.join(",")),
                 sandbox.cpus.to_string(),
                 format!("{} MB", sandbox.memory_mb),
@@ -87,8 +88,8 @@ fn wide(sandboxes: &[Sandbox]) -> String {
         })
         .collect();
     let head = [
-        "NAME", "STATUS", "THERMAL", "URL", "CPUS", "MEMORY", "DISK", "OWN", "SHARED", "IMAGE",
-        "LABELS",
+        "NAME", "STATUS", "THERMAL", "IP", "URL", "CPUS", "MEMORY", "DISK", "OWN", "SHARED",
+        "IMAGE", "LABELS",
     ];
     table(&head, &rows)
 }

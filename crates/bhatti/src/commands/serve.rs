@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bhatti_engine::config::{EngineConfig, IdlePolicy, Proxies, RegistryOptions, StorageSettings};
+use bhatti_engine::config::{
+    EngineConfig, IdlePolicy, NetworkSettings, Proxies, RegistryOptions, StorageSettings,
+};
 use bhatti_engine::engine::Engine;
 use bhatti_engine::fault::{BadFaultPoint, FaultPoint, Faults, NoFaults};
 use bhatti_server::app::Options;
@@ -22,7 +24,9 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::config::keys::{ACCELERATOR, LISTEN, LOG_LEVEL, MAX_TEMPLATES, POOL, QEMU, STORAGE};
+use crate::config::keys::{
+    ACCELERATOR, LISTEN, LOG_LEVEL, MAX_TEMPLATES, NETWORK, POOL, QEMU, STORAGE,
+};
 use crate::config::load::Flags;
 use crate::config::settings::{EngineChoice, Listen};
 use crate::failure::Failure;
@@ -51,6 +55,9 @@ pub(crate) struct ServeArgs {
     /// Where to keep machines' files: auto, pool or plain
     #[arg(long, value_name = "NAME")]
     storage: Option<String>,
+    /// Whether machines have networks: auto, on or off
+    #[arg(long, value_name = "NAME")]
+    network: Option<String>,
     /// How much to log: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -76,6 +83,7 @@ impl ServeArgs {
             (ACCELERATOR, &self.accelerator),
             (QEMU, &self.qemu),
             (STORAGE, &self.storage),
+            (NETWORK, &self.network),
             (LOG_LEVEL, &self.log_level),
             (POOL, &self.pool),
             (MAX_TEMPLATES, &self.max_templates),
@@ -175,6 +183,12 @@ async fn serve_until(
         memory_limit: settings
             .memory_limit_mb
             .map(|mb| mb.saturating_mul(1 << 20)),
+        network: NetworkSettings {
+            choice: settings.network,
+            range: settings.network_range,
+            dns: settings.network_dns.iter().map(|server| server.0).collect(),
+            private: settings.network_private.clone(),
+        },
         idle: IdlePolicy::default().with(IdleSettings {
             pause_after: Some(settings.idle_pause),
             cold_after: Some(settings.idle_cold),

@@ -34,10 +34,15 @@ pub(crate) async fn run(context: &Context) -> Result<(), Failure> {
                 server.api,
                 client.endpoint(),
             );
-            match &server.storage {
-                Some(storage) => format!("{daemon}\n{}", shown(storage)),
-                None => daemon,
-            }
+            let mut lines = vec![daemon];
+            lines.extend(server.storage.as_ref().map(shown));
+            lines.extend(
+                server
+                    .network
+                    .as_ref()
+                    .map(|network| format!("network {network}")),
+            );
+            lines.join("\n")
         } else {
             format!("bhatti {ours}")
         }

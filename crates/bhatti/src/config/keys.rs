@@ -82,6 +82,14 @@ pub(crate) const STORAGE: &str = "storage";
 pub(crate) const DISK_RESERVE_MB: &str = "disk_reserve_mb";
 /// Name of the key of the memory that machines may have.
 pub(crate) const MEMORY_LIMIT_MB: &str = "memory_limit_mb";
+/// Name of the key of networks.
+pub(crate) const NETWORK: &str = "network";
+/// Name of the key of the range that networks are made of.
+pub(crate) const NETWORK_RANGE: &str = "network_range";
+/// Name of the key of the resolvers outside.
+pub(crate) const NETWORK_DNS: &str = "network_dns";
+/// Name of the key of the private ranges that machines may reach.
+pub(crate) const NETWORK_PRIVATE: &str = "network_private";
 /// Name of the key of the log level.
 pub(crate) const LOG_LEVEL: &str = "log_level";
 /// Name of the key of the number of started clones kept for each template.
@@ -150,6 +158,28 @@ pub(crate) const KEYS: &[Key] = &[
             "what machines that are awake may have together, in MB; what the host has, if empty",
         )
     },
+    Key::new(
+        NETWORK,
+        env::NETWORK,
+        "whether machines have networks: `auto` where the host lets the daemon make them, `on` for \
+         networks or no start, `off`",
+    )
+    .flag("--network"),
+    Key::new(
+        NETWORK_RANGE,
+        env::NETWORK_RANGE,
+        "private range that users' networks are made of, /12 to /24",
+    ),
+    Key::new(
+        NETWORK_DNS,
+        env::NETWORK_DNS,
+        "resolvers for names outside, separated by commas; the host's own, if empty",
+    ),
+    Key::new(
+        NETWORK_PRIVATE,
+        env::NETWORK_PRIVATE,
+        "private ranges that machines may be let into, separated by commas",
+    ),
     Key::new(
         LOG_LEVEL,
         env::LOG_LEVEL,

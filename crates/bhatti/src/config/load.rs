@@ -14,7 +14,8 @@ use crate::config::environment::Environment;
 use crate::config::error::ConfigError;
 use crate::config::keys::{
     ACCELERATOR, API_URL, AUTH_TOKEN, DATA_DIR, ENGINE, Form, IDLE_COLD, IDLE_PAUSE, KEYS, Key,
-    LISTEN, LOG_LEVEL, MAX_TEMPLATES, POOL, QEMU, RATE_LIMIT, STORAGE, Shown, WAKE_LIMIT, key,
+    LISTEN, LOG_LEVEL, MAX_TEMPLATES, NETWORK, NETWORK_RANGE, POOL, QEMU, RATE_LIMIT, STORAGE,
+    Shown, WAKE_LIMIT, key,
 };
 use crate::config::settings::Settings;
 use crate::env;
@@ -152,6 +153,11 @@ fn defaults() -> Dict {
         (ACCELERATOR.to_owned(), text("auto")),
         (QEMU.to_owned(), text(&qemu)),
         (STORAGE.to_owned(), text("auto")),
+        (NETWORK.to_owned(), text("auto")),
+        (
+            NETWORK_RANGE.to_owned(),
+            text(bhatti_engine::config::DEFAULT_NETWORK_RANGE),
+        ),
         (LOG_LEVEL.to_owned(), text("info")),
         (RATE_LIMIT.to_owned(), Value::from(true)),
         (POOL.to_owned(), Value::from(DEFAULT_POOL)),

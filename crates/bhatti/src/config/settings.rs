@@ -1,12 +1,13 @@
 //! The values of the configuration, checked.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use bhatti_client::endpoint::Endpoint;
 use bhatti_client::token::BearerToken;
-use bhatti_engine::config::{AcceleratorChoice, StorageChoice};
+use bhatti_engine::config::{AcceleratorChoice, NetworkChoice, NetworkRange, StorageChoice};
+use bhatti_types::cidr::Cidr;
 use bhatti_types::idle::IdleTime;
 use serde::{Deserialize, Deserializer};
 
@@ -41,6 +42,17 @@ pub(crate) struct Settings {
     /// What machines that are awake may have together, in MiB, if it is set.
     #[serde(default, deserialize_with = "number_unless_empty")]
     pub(crate) memory_limit_mb: Option<u64>,
+    /// Whether machines have networks.
+    pub(crate) network: NetworkChoice,
+    /// The range that networks are made of.
+    #[serde(deserialize_with = "network_range")]
+    pub(crate) network_range: NetworkRange,
+    /// Resolvers for names outside.
+    #[serde(default, deserialize_with = "separated")]
+    pub(crate) network_dns: Vec<Resolver>,
+    /// Private ranges that machines may be let into.
+    #[serde(default, deserialize_with = "separated")]
+    pub(crate) network_private: Vec<Cidr>,
     /// How much is logged.
     pub(crate) log_level: LogLevel,
     /// Whether users' requests are limited.
@@ -142,6 +154,47 @@ impl FromStr for Listen {
             _ => Err(refuse()),
         }
     }
+}
+
+/// A resolver: an address, with a port if it is not 53.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Resolver(pub(crate) SocketAddr);
+
+impl FromStr for Resolver {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(address) = text.parse() {
+            return Ok(Self(address));
+        }
+        let address: IpAddr = text
+            .parse()
+            .map_err(|_| format!("{text:?} must be the address of a resolver, as in 9.9.9.9"))?;
+        Ok(Self((address, 53).into()))
+    }
+}
+
+/// Reads what stands between commas.
+fn separated<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: std::fmt::Display>,
+{
+    let text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
+    let parts = text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty());
+    parts
+        .map(|part| part.parse().map_err(serde::de::Error::custom))
+        .collect()
+}
+
+fn network_range<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NetworkRange, D::Error> {
+    let range = String::deserialize(deserializer)?.parse::<Cidr>();
+    range
+        .and_then(NetworkRange::new)
+        .map_err(serde::de::Error::custom)
 }
 
 /// Reads text; empty text is no value.

@@ -7,6 +7,7 @@ use bhatti_host::command::CommandError;
 use bhatti_image::convert::convert::ConvertError;
 use bhatti_image::convert::inspect::WorkerError;
 use bhatti_image::layer::store::FetchError;
+use bhatti_image::oci::archive::error::ArchiveError;
 use bhatti_image::oci::error::RegistryError;
 
 use crate::error::Error;
@@ -68,6 +69,19 @@ impl From<Arc<FetchError>> for Error {
 impl From<FetchError> for Error {
     fn from(error: FetchError) -> Self {
         Arc::new(error).into()
+    }
+}
+
+impl From<ArchiveError> for Error {
+    fn from(error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::NoSpace => no_room(),
+            ArchiveError::Store(_) => Self::internal(error),
+            _ => Self::Conflict {
+                message: whole(&error),
+                hint: error.hint(),
+            },
+        }
     }
 }
 

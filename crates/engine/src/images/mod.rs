@@ -8,15 +8,18 @@
 //! | find the image that a name means, and keep it while it is used | [`lookup`] |
 //! | show images | [`view`] |
 //! | pull one from a registry | [`pull`] |
+//! | make one of an archive | [`import`] |
+//! | give one away | [`export`] |
 //! | make one of a machine's disk | [`save`] |
 //! | delete one | [`delete`] |
 //! | let others see one | [`share`] |
 //! | delete what no image needs any more | [`gc`] |
 
-pub mod archive;
 mod delete;
 mod error;
+mod export;
 pub mod gc;
+mod import;
 pub(crate) mod lookup;
 mod make;
 pub mod pull;

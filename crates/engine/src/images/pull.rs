@@ -154,7 +154,7 @@ impl Context {
 }
 
 /// Tells a task how far its layers are.
-struct Reports(Reporter);
+pub(super) struct Reports(pub(super) Reporter);
 
 impl Progress for Reports {
     fn layer(&self, digest: &Sha256Digest, progress: LayerProgress) {

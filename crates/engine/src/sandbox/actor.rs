@@ -529,6 +529,8 @@ pub(crate) fn view(row: &SandboxRow, volumes: &[AttachedVolume]) -> SandboxView 
         used_at: row.used_at,
         wake_at: row.wake_at,
         parent: row.parent.clone(),
+        address: row.address,
+        egress: row.egress.clone(),
         volumes: volumes.iter().map(AttachedView::of).collect(),
         init: row.init,
         run: row.run.clone(),

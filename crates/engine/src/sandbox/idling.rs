@@ -190,11 +190,21 @@ impl Actor {
         labels.extend(edit.labels_add.as_map().clone());
         row.labels = Labels::new(labels)?;
         row.idle = edit.idle.onto(row.idle);
+        row.egress = edit.egress.onto(row.egress);
+        self.work.ctx.network.check(&row.egress)?;
+        // What is recorded is enforced, and so it is enforced first.
+        self.work.enforce(&row.egress).await?;
         let written = row.clone();
-        self.work
+        let recorded = self
+            .work
             .ctx
             .db(move |store| store.sandbox_update(&written))
-            .await?;
+            .await;
+        if let Err(error) = recorded {
+            let before = self.work.row.egress.clone();
+            self.work.enforce(&before).await?;
+            return Err(error);
+        }
         let renamed = row.name != self.work.row.name;
         self.work.row = row;
         if renamed

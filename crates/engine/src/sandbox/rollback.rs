@@ -129,6 +129,7 @@ impl Actor {
             disk_bytes: 0,
             created_at: Timestamp::now(),
             automatic: true,
+            egress: row.egress.clone(),
             init: row.init,
             run: row.run.clone(),
         };

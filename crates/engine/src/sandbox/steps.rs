@@ -54,7 +54,7 @@ impl Work {
             Step::LinkSavedMemory => self.link_saved_memory().await,
             Step::LinkColdMemory => self.link_cold_memory().await,
             Step::LinkTemplateMemory => self.link_template_memory().await,
-            Step::Launch => self.launch(None).await,
+            Step::Launch => self.launch(plan, None).await,
             Step::LaunchSaved => {
                 let own = || self.row.accelerator.clone();
                 let (dir, accelerator) = match &self.material {
@@ -64,7 +64,7 @@ impl Work {
                 };
                 // What was saved under one accelerator goes on under the same.
                 self.row.accelerator = accelerator;
-                let launched = self.launch(Some(dir.join(file::STATE))).await;
+                let launched = self.launch(plan, Some(dir.join(file::STATE))).await;
                 self.note_broken(&launched);
                 launched
             }
@@ -127,7 +127,11 @@ impl Work {
         }
     }
 
-    async fn launch(&mut self, state: Option<std::path::PathBuf>) -> Result<(), Error> {
+    async fn launch(
+        &mut self,
+        plan: PlanKind,
+        state: Option<std::path::PathBuf>,
+    ) -> Result<(), Error> {
         let id: KitId = self.row.kit.parse().map_err(Error::internal)?;
         let kit = self.ctx.kits.get(&id)?;
         let devices =
@@ -154,6 +158,7 @@ impl Work {
         if self.row.init == Init::Systemd {
             command_line.push("bhatti.init=systemd".to_owned());
         }
+        let nic = self.plug(plan, devices).await?;
         let spec = MachineSpec {
             data_dir: self.ctx.data_dir.clone(),
             sandbox: self.row.id.clone(),
@@ -166,7 +171,7 @@ impl Work {
             devices,
             disk: true,
             volumes,
-            nic: None,
+            nic,
             accelerator,
             state,
         };
@@ -192,6 +197,7 @@ impl Work {
             }
         }
         self.machine = None;
+        self.shut_out().await;
         if plan == PlanKind::Sleep {
             // Nothing maps it any more, and it may be the last name of a deleted checkpoint's.
             self.remove_memory().await?;
@@ -324,6 +330,9 @@ impl Work {
         getrandom::fill(&mut random).map_err(Error::internal)?;
         let (entropy, machine_id) = random.split_at(ENTROPY);
 
+        if plan == PlanKind::Take {
+            self.take_seat().await?;
+        }
         let identity = Identity {
             hostname: self.row.name.to_string(),
             machine_id: copy.then(|| hex(machine_id)),
@@ -337,13 +346,20 @@ impl Work {
             grow_root: matches!(plan, PlanKind::Create | PlanKind::Boot),
             fresh: copy,
             service: self.row.run.clone(),
+            card: self.card(),
         };
         let told = self.link()?.identity(&identity, CALL_LIMIT).await;
         if told.is_err() {
             // Nobody gets a guest that does not know who it is.
             self.link = None;
         }
-        Ok(told?)
+        told?;
+        // From here on, and not before: a copy is never taken for its original.
+        let let_in = self.let_in().await;
+        if let_in.is_err() {
+            self.link = None;
+        }
+        let_in
     }
 
     /// Asks the guest when it next wants to run, if it is to be woken for that. No answer is no
@@ -435,6 +451,7 @@ impl Work {
                 let record = MachineRecord {
                     process: self.machine()?.process(),
                     boot: Some(self.ctx.boot.clone()),
+                    plugged: self.plugged,
                 };
                 row.machine = Some(serde_json::to_string(&record).map_err(Error::internal)?);
                 if state == State::Hot {

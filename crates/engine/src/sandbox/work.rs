@@ -110,6 +110,8 @@ pub(crate) struct Work {
     pub(super) halted: Option<Halt>,
     /// What is written down of the plan that is running.
     pub(super) journal: Option<Journal>,
+    /// Its machine's card is plugged into a tap.
+    pub(crate) plugged: bool,
     /// A new disk being made durable while the machine boots.
     pub(super) disk_sync: Option<JoinHandle<std::io::Result<()>>>,
 }
@@ -122,6 +124,9 @@ pub(crate) struct MachineRecord {
     /// The host's boot in which it was started; a pid says nothing about another boot.
     #[serde(default)]
     pub(crate) boot: Option<String>,
+    /// Whether its card is plugged into a tap.
+    #[serde(default)]
+    pub(crate) plugged: bool,
 }
 
 impl Work {
@@ -130,6 +135,11 @@ impl Work {
         row: SandboxRow,
         machine: Option<Arc<dyn Machine>>,
     ) -> Self {
+        let recorded = row
+            .machine
+            .as_deref()
+            .map(serde_json::from_str::<MachineRecord>);
+        let plugged = matches!(recorded, Some(Ok(record)) if record.plugged);
         let is_warm = State::from_shown(row.status, row.thermal) == State::Warm;
         Self {
             ctx,
@@ -144,6 +154,7 @@ impl Work {
             warm_since: is_warm.then(clock::now),
             cancel: Arc::default(),
             went_on: false,
+            plugged,
             halted: None,
             journal: None,
             disk_sync: None,

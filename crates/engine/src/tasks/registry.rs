@@ -210,16 +210,6 @@ impl Tasks {
         Some(view)
     }
 
-    /// Whether one that is running works on this, for this user.
-    pub(crate) fn is_running(&self, user: &UserId, kind: TaskKind, subject: &str) -> bool {
-        self.lock().values().any(|task| {
-            task.ended_at.is_none()
-                && task.user == *user
-                && task.kind == kind
-                && task.subject == subject
-        })
-    }
-
     fn lock(&self) -> MutexGuard<'_, HashMap<TaskId, Task>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -291,7 +281,6 @@ mod test {
         let (ann, bob) = (UserId::random(), UserId::random());
         let begun = begin(&tasks, &ann).unwrap();
         let id = begun.id.clone();
-        assert!(tasks.is_running(&ann, TaskKind::Pull, "alpine"));
         tasks.run(begun, &tracker, async { Ok(None) }).await;
         let seen = tasks.get(&ann, &id).unwrap();
         assert!(matches!(seen.state, TaskState::Completed(None)));
@@ -299,7 +288,6 @@ mod test {
         assert!(tasks.get(&bob, &id).is_none() && tasks.list(&bob).is_empty());
         assert!(tasks.cancel(&bob, &id).is_none());
         assert!(tasks.get(&ann, &TaskId::random()).is_none());
-        assert!(!tasks.is_running(&ann, TaskKind::Pull, "alpine"));
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use bhatti_lifecycle::plan::PlanKind;
 use bhatti_lifecycle::state::State;
 use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::user::local_id;
+use bhatti_types::egress::Egress;
 use bhatti_types::env::Env;
 use bhatti_types::id::{SandboxId, TemplateId};
 use bhatti_types::idle::IdleSettings;
@@ -43,7 +44,7 @@ pub(crate) struct Wanted {
     pub(crate) shape: Shape,
     pub(crate) image: Image,
     /// The image is there for as long as this is.
-    pub(crate) lease: ImageLease,
+    pub(crate) _lease: ImageLease,
 }
 
 /// Whether a template that could not be made a short while ago is tried again.
@@ -248,6 +249,8 @@ pub(crate) fn row(shape: &Shape) -> SandboxRow {
         used_at: None,
         wake_at: None,
         parent: None,
+        address: None,
+        egress: Egress::default(),
         init: shape.init,
         run: None,
     }

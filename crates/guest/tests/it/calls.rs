@@ -1,10 +1,12 @@
 //! The calls that have one answer.
 
 use bhatti_guest::agent::NextTimer;
-use bhatti_guest::identity::Identity;
+use bhatti_guest::identity::{Card, Identity};
 use bhatti_guest::link::{CallError, RefusedKind};
 use bhatti_proto::message::NextTimerReply;
 use bhatti_types::env::Env;
+use bhatti_types::mac::Mac;
+use std::net::Ipv4Addr;
 
 use crate::fixture::{Guest, Ran, SOON, shell};
 
@@ -34,6 +36,14 @@ async fn an_identity_arrives_whole_and_its_defaults_hold_for_commands() {
         cwd: Some("/usr".into()),
         grow_root: true,
         fresh: true,
+        card: Some(Card {
+            mac: Mac::of(Ipv4Addr::new(10, 83, 0, 2)),
+            address: Ipv4Addr::new(10, 83, 0, 2),
+            prefix: 21,
+            gateway: Ipv4Addr::new(10, 83, 0, 1),
+            mtu: 1400,
+            dns: Ipv4Addr::new(10, 83, 0, 1),
+        }),
         service: None,
     };
     guest.link.identity(&identity, SOON).await.unwrap();
@@ -43,6 +53,16 @@ async fn an_identity_arrives_whole_and_its_defaults_hold_for_commands() {
     assert_eq!(taken.hostname, "dev");
     assert_eq!(&taken.entropy[..], [1; 64]);
     assert!(taken.grow_root && taken.fresh);
+    let card = taken.card.as_ref().unwrap();
+    assert_eq!(&card.mac[..], [0x0a, 0xb7, 10, 83, 0, 2]);
+    assert_eq!(
+        (card.address, card.prefix, card.mtu),
+        (0x0a53_0002, 21, 1400)
+    );
+    assert_eq!(
+        (card.gateway, &card.dns[..]),
+        (0x0a53_0001, &[0x0a53_0001][..])
+    );
     let ran = guest.shell("echo $WHO; id -un; pwd").await;
     assert_eq!(ran.text(), "me\ndaemon\n/usr");
     let command = bhatti_guest::exec::Command {

@@ -13,6 +13,10 @@
 //! | be the worker | [`worker`] |
 
 pub mod contents;
+#[expect(
+    clippy::module_inception,
+    reason = "the function that all the others are for"
+)]
 pub mod convert;
 pub mod inspect;
 mod job;
@@ -22,3 +26,5 @@ pub mod worker;
 
 #[cfg(test)]
 mod test;
+#[cfg(test)]
+mod umoci_test;

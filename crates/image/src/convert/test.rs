@@ -21,7 +21,7 @@ fn this_is_the_worker() {
     }
 }
 
-fn options() -> Options {
+pub(super) fn options() -> Options {
     let args = [
         "convert::test::this_is_the_worker",
         "--exact",
@@ -33,7 +33,7 @@ fn options() -> Options {
     })
 }
 
-async fn layer(dir: &Path, name: &str, blob: &[u8]) -> Result<Layer, WorkerError> {
+pub(super) async fn layer(dir: &Path, name: &str, blob: &[u8]) -> Result<Layer, WorkerError> {
     let layer = |diff_id| Layer {
         digest: Sha256Digest::of(blob),
         diff_id,

@@ -124,7 +124,7 @@ fn work(master: &mut Master) -> Result<(), WorkError> {
     match job.work {
         Work::Inspect => {
             let [blob, index] = two(files).ok_or(WorkError::Job)?;
-            inspect(master, blob, index, &job.limits)
+            inspect(master, blob, &index, &job.limits)
         }
         Work::Convert { threads } => convert(master, files, threads, &job.limits),
     }
@@ -135,10 +135,15 @@ fn two(files: Vec<OwnedFd>) -> Option<[File; 2]> {
     Some(files.map(File::from))
 }
 
-fn inspect(master: &mut Master, blob: File, index: File, limits: &Limits) -> Result<(), WorkError> {
+fn inspect(
+    master: &mut Master,
+    blob: File,
+    index: &File,
+    limits: &Limits,
+) -> Result<(), WorkError> {
     let reader = decompress::open(blob).map_err(WorkError::Open)?;
     let found = scan(reader, limits).map_err(WorkError::Scan)?;
-    let mut writer = BufWriter::new(&index);
+    let mut writer = BufWriter::new(index);
     let written = found.write_to(&mut writer).and_then(|()| writer.flush());
     drop(writer);
     let synced = written.and_then(|()| index.sync_all());

@@ -234,7 +234,7 @@ impl<'a> Merge<'a> {
         path: &[u8],
         directory: usize,
         name: &[u8],
-        meta: Metadata,
+        mut meta: Metadata,
         kind: EntryKind,
     ) -> Result<(), MergeError> {
         let layer = self.layer;
@@ -268,7 +268,11 @@ impl<'a> Merge<'a> {
                     })
                     .collect(),
             }),
-            EntryKind::Symlink(target) => Content::Symlink(target),
+            EntryKind::Symlink(target) => {
+                // As it is for every link that the kernel makes.
+                meta.mode = 0o777;
+                Content::Symlink(target)
+            }
             EntryKind::Character(device) => Content::Character(device),
             EntryKind::Block(device) => Content::Block(device),
             EntryKind::Fifo => Content::Fifo,

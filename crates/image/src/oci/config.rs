@@ -6,6 +6,7 @@ use bhatti_types::env::Env;
 use bhatti_types::invalid::Invalid;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::platform::Platform;
 use crate::image_config::{ImageConfig, Init};
@@ -46,7 +47,7 @@ struct Run {
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    exposed_ports: Option<BTreeMap<String, Empty>>,
+    exposed_ports: Option<Map<String, Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     env: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,7 +55,7 @@ struct Run {
     #[serde(skip_serializing_if = "Option::is_none")]
     cmd: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    volumes: Option<BTreeMap<String, Empty>>,
+    volumes: Option<Map<String, Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     working_dir: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,10 +63,6 @@ struct Run {
     #[serde(skip_serializing_if = "Option::is_none")]
     stop_signal: Option<String>,
 }
-
-/// What Go's `struct{}` is in JSON; whatever else is there says nothing.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Empty {}
 
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
@@ -87,9 +84,9 @@ pub enum ConfigError {
     #[error("the image is for {found}, and not for {wanted}")]
     Platform {
         /// What it is for.
-        found: Platform,
+        found: Box<Platform>,
         /// What was wanted.
-        wanted: Platform,
+        wanted: Box<Platform>,
     },
     /// It speaks of other layers than the manifest.
     #[error("the image's config is about {config} layers, and its manifest about {manifest}")]
@@ -130,8 +127,8 @@ impl ConfigFile {
         );
         if wanted.fit(&platform).is_none() {
             return Err(ConfigError::Platform {
-                found: platform,
-                wanted: wanted.clone(),
+                found: Box::new(platform),
+                wanted: Box::new(wanted.clone()),
             });
         }
         let config = file.config.unwrap_or_default().into_config();
@@ -144,6 +141,9 @@ impl ConfigFile {
     }
 
     /// The config blob that says this.
+    ///
+    /// # Panics
+    /// Never: what it is made of is always valid JSON.
     pub fn to_bytes(&self) -> Vec<u8> {
         let file = File {
             created: self.created_at,
@@ -174,7 +174,7 @@ impl Run {
     fn into_config(self) -> Result<ImageConfig, Invalid> {
         let mut config = ImageConfig {
             user: text("user", self.user)?,
-            env: env(self.env.unwrap_or_default())?,
+            env: env(&self.env.unwrap_or_default())?,
             workdir: text("working directory", self.working_dir)?,
             entrypoint: arguments("entrypoint", self.entrypoint.unwrap_or_default())?,
             cmd: arguments("command", self.cmd.unwrap_or_default())?,
@@ -196,7 +196,7 @@ impl Run {
             }
         }
         config.exposed_ports = ports.keys().filter_map(|text| text.parse().ok()).collect();
-        for path in volumes.into_keys() {
+        for (path, _) in volumes {
             config.volumes.extend(text("volume", Some(path))?);
         }
         config.init = init(&config);
@@ -206,7 +206,9 @@ impl Run {
     fn from_config(config: &ImageConfig) -> Self {
         let list = |words: &[String]| (!words.is_empty()).then(|| words.to_vec());
         let set = |names: Vec<String>| {
-            let names: BTreeMap<_, _> = names.into_iter().map(|name| (name, Empty {})).collect();
+            // Go's `struct{}`.
+            let empty = || Value::Object(Map::new());
+            let names: Map<_, _> = names.into_iter().map(|name| (name, empty())).collect();
             (!names.is_empty()).then_some(names)
         };
         let env: Vec<_> = config
@@ -282,7 +284,7 @@ fn arguments(what: &'static str, words: Vec<String>) -> Result<Vec<String>, Inva
     }
 }
 
-fn env(words: Vec<String>) -> Result<Env, Invalid> {
+fn env(words: &[String]) -> Result<Env, Invalid> {
     let pairs = words.iter().filter_map(|word| word.split_once('='));
     let pairs = pairs.filter(|(name, _)| !name.is_empty());
     Env::new(

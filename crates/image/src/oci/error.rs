@@ -14,7 +14,7 @@ pub enum RegistryError {
     #[error("there is no image {reference}")]
     NotFound {
         /// What was asked for.
-        reference: Reference,
+        reference: Box<Reference>,
     },
     /// A blob of an image is not there.
     #[error("the registry {registry} lacks {what}")]
@@ -109,19 +109,19 @@ pub enum RegistryError {
     #[error("the image {reference} cannot be used")]
     Manifest {
         /// The image.
-        reference: Reference,
+        reference: Box<Reference>,
         /// Why.
         #[source]
-        source: ManifestError,
+        source: Box<ManifestError>,
     },
     /// The config cannot be used.
     #[error("the image {reference} cannot be used")]
     Config {
         /// The image.
-        reference: Reference,
+        reference: Box<Reference>,
         /// Why.
         #[source]
-        source: ConfigError,
+        source: Box<ConfigError>,
     },
     /// A file to be sent could not be read.
     #[error("failed to read what is to be sent")]
@@ -174,18 +174,17 @@ impl RegistryError {
 
 /// Whether a TLS handshake failed because the other side answered in clear text.
 fn speaks_plain_http(error: &reqwest::Error) -> bool {
-    let mut source: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = source {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
         if let Some(rustls::Error::InvalidMessage(_)) = error.downcast_ref() {
             return true;
         }
-        if let Some(io) = error.downcast_ref::<std::io::Error>()
-            && let Some(inner) = io.get_ref()
-            && let Some(rustls::Error::InvalidMessage(_)) = inner.downcast_ref()
-        {
-            return true;
-        }
-        source = error.source();
+        // An I/O error gives the source of what is in it as its own, and so hides that.
+        let inner = error.downcast_ref::<std::io::Error>();
+        next = match inner.and_then(std::io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
     }
     false
 }

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 
 use super::registry::Repository;
 use super::resolve::Resolved;
 use crate::layer::files::Layer;
 use crate::layer::store::progress::Progress;
+use crate::layer::store::source::BlobSource;
 use crate::layer::store::{FetchError, Lease};
 
 /// How many layers of an image are fetched side by side. Docker and containerd take three.
@@ -24,12 +26,16 @@ pub async fn pull(
     lease: &Lease,
     progress: &dyn Progress,
 ) -> Result<Vec<Layer>, Arc<FetchError>> {
-    // Boxed here: the compiler can't tell otherwise that they may be sent to other threads.
-    let fetches = image.layers.iter().map(|spec| {
-        let fetch = lease.fetch(spec, Arc::clone(repository) as Arc<_>, progress);
-        fetch.boxed()
-    });
-    let fetches: Vec<_> = fetches.collect();
+    // Boxed, for the compiler does not see that a stream of such futures can move to another
+    // thread.
+    let fetches: Vec<BoxFuture<'_, _>> = image
+        .layers
+        .iter()
+        .map(|spec| {
+            let source: Arc<dyn BlobSource> = Arc::<Repository>::clone(repository);
+            lease.fetch(spec, source, progress).boxed()
+        })
+        .collect();
     futures::stream::iter(fetches)
         .buffered(SIDE_BY_SIDE)
         .try_collect()

@@ -18,6 +18,8 @@ use super::reference::Reference;
 
 /// Time limit for a reply to begin.
 const REPLY_LIMIT: Duration = Duration::from_mins(1);
+/// Time limit for sending a blob: 100 GiB at 5 MB/s.
+const UPLOAD_LIMIT: Duration = Duration::from_hours(6);
 /// Time limit for a small reply to end.
 const SMALL_LIMIT: Duration = Duration::from_mins(1);
 /// Longest time that a registry may make us wait, if it says so.
@@ -141,6 +143,25 @@ impl Repository {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner) = Some(value);
         }
+    }
+
+    /// Sends a request with a body that can be sent only once, and with what opened the registry
+    /// last. It may take as long as [`UPLOAD_LIMIT`].
+    pub(super) async fn send_body(
+        &self,
+        request: impl FnOnce(&reqwest::Client) -> reqwest::Result<Request>,
+        body: reqwest::Body,
+    ) -> Result<Response, RegistryError> {
+        let mut request = request(&self.http).map_err(|error| self.unreachable(error))?;
+        *request.body_mut() = Some(body);
+        let ours = same_origin(request.url(), &self.base);
+        if let Some(value) = self.authorization().filter(|_| ours) {
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        let reply = tokio::time::timeout(UPLOAD_LIMIT, self.http.execute(request)).await;
+        reply
+            .map_err(|_| self.slow(UPLOAD_LIMIT))?
+            .map_err(|error| self.unreachable(error))
     }
 
     fn authorization(&self) -> Option<HeaderValue> {

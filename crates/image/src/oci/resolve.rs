@@ -41,8 +41,8 @@ impl Repository {
     /// future is safe.
     pub async fn resolve(&self, platform: &Platform) -> Result<Resolved, RegistryError> {
         let unusable = |source| RegistryError::Manifest {
-            reference: self.reference().clone(),
-            source,
+            reference: Box::new(self.reference().clone()),
+            source: Box::new(source),
         };
         let (digest, mut found) = self
             .manifest(&self.reference().version(), self.reference().digest())
@@ -68,8 +68,8 @@ impl Repository {
         let raw_config = self.config(&image.config).await?;
         let (config, layers) =
             read_config(&image, &raw_config, platform).map_err(|source| RegistryError::Config {
-                reference: self.reference().clone(),
-                source,
+                reference: Box::new(self.reference().clone()),
+                source: Box::new(source),
             })?;
         Ok(Resolved {
             reference: self.reference().clone(),
@@ -96,7 +96,7 @@ impl Repository {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => {
                 return Err(RegistryError::NotFound {
-                    reference: self.reference().clone(),
+                    reference: Box::new(self.reference().clone()),
                 });
             }
             _ => return Err(self.refusal(response).await),
@@ -127,8 +127,8 @@ impl Repository {
             .map(|text| text.split(';').next().unwrap_or(text).trim());
         let parsed = manifest::parse(&bytes, media_type);
         let parsed = parsed.map_err(|source| RegistryError::Manifest {
-            reference: self.reference().clone(),
-            source,
+            reference: Box::new(self.reference().clone()),
+            source: Box::new(source),
         })?;
         Ok((digest, parsed))
     }

@@ -4,5 +4,6 @@ pub(crate) mod buffered;
 pub(crate) mod lines;
 pub(crate) mod process;
 pub(crate) mod socket;
+pub(crate) mod terminal;
 
 mod text;

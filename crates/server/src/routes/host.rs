@@ -7,6 +7,7 @@ use axum::extract::State;
 use bhatti_api::host::{Health, Storage, Version};
 use bhatti_api::idle::{SleepAll, SleptAll};
 use bhatti_api::openapi::API_VERSION;
+use bhatti_engine::view::NetworkView;
 
 use crate::app::App;
 use crate::body::JsonOrDefault;
@@ -30,6 +31,10 @@ pub(crate) async fn version(State(app): State<App>) -> Result<Json<Version>, Api
             kind: host.storage.kind.to_owned(),
             free_bytes: host.storage.free_bytes,
             size_bytes: host.storage.size_bytes,
+        }),
+        network: Some(match host.network {
+            NetworkView::On => "on".to_owned(),
+            NetworkView::Off(why) => format!("off: {why}"),
         }),
     }))
 }

@@ -6,6 +6,7 @@ mod host;
 mod images;
 mod logs;
 mod sandboxes;
+mod shell;
 mod snapshots;
 mod table;
 mod tasks;

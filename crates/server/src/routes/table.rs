@@ -6,7 +6,8 @@ use bhatti_api::routes::{Method, Operation};
 
 use crate::app::App;
 use crate::routes::{
-    backups, exec, host, images, logs, sandboxes, snapshots, tasks, templates, tree, users, volumes,
+    backups, exec, host, images, logs, sandboxes, shell, snapshots, tasks, templates, tree, users,
+    volumes,
 };
 
 /// The handler of a row of the table of routes.
@@ -25,6 +26,8 @@ pub(crate) fn handler(method: Method, operation: Operation) -> MethodRouter<App>
         Operation::SandboxExec => on(method, exec::run),
         Operation::SandboxExecWs => on(method, exec::run_on_websocket),
         Operation::SandboxLogs => on(method, logs::show),
+        Operation::SandboxShell => on(method, shell::attach),
+        Operation::SandboxSessions => on(method, shell::sessions),
         Operation::SandboxCheckpoint => on(method, sandboxes::checkpoint),
         Operation::SandboxFork => on(method, sandboxes::fork),
         Operation::SandboxRollback => on(method, sandboxes::rollback),

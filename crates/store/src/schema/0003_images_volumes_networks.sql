@@ -47,3 +47,9 @@ CREATE TABLE image_shares (
     shared_at TEXT NOT NULL,
     PRIMARY KEY (owner_id, image, user_id)
 ) STRICT, WITHOUT ROWID;
+
+-- Networks: a machine's address, unique in its user's network, and what it may reach (JSON).
+ALTER TABLE sandboxes ADD COLUMN address TEXT;
+ALTER TABLE sandboxes ADD COLUMN egress TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE snapshots ADD COLUMN egress TEXT NOT NULL DEFAULT '{}';
+CREATE UNIQUE INDEX sandboxes_address ON sandboxes (user_id, address);

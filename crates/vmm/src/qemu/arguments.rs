@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use bhatti_types::id::{DataDirId, SandboxId};
 
 use super::volumes;
-use crate::machine::{Accelerator, Devices, MachineSpec, file};
+use crate::machine::{Accelerator, Devices, MachineSpec, Tap, file};
 
 /// The name of the virtio-serial port that carries the agent link.
 pub const AGENT_PORT: &str = "org.bhatti.agent";
@@ -13,6 +13,9 @@ pub const AGENT_PORT: &str = "org.bhatti.agent";
 /// Size of the console's ring buffer in QEMU's memory, in bytes. A ring and not a file, so that a
 /// guest can't fill the host's disk by writing to its console.
 const CONSOLE_RING: u32 = 65536;
+
+/// The descriptor of an open tap: standard input, which QEMU has no other use for.
+const STDIN: u32 = 0;
 
 /// The address of a card that is plugged into nothing: one of the locally administered ones.
 const NO_MAC: &str = "02:00:00:00:00:00";
@@ -93,7 +96,12 @@ pub fn build(spec: &MachineSpec, tsc_khz: Option<u64>) -> Vec<OsString> {
         (Some(nic), _) => {
             args.pair(
                 "-netdev",
-                format!("tap,id=net,ifname={},script=no,downscript=no", nic.tap),
+                match &nic.tap {
+                    Tap::Named(name) => {
+                        format!("tap,id=net,ifname={name},script=no,downscript=no")
+                    }
+                    Tap::Open(_) => format!("tap,id=net,fd={STDIN}"),
+                },
             );
             args.pair(
                 "-device",
@@ -175,10 +183,13 @@ impl Arguments {
 
 #[cfg(test)]
 mod test {
+    use std::sync::Arc;
+
+    use bhatti_types::mac::Mac;
     use bhatti_types::size::{MemoryMb, Vcpus};
 
     use super::{build, mark, marked_sandbox};
-    use crate::machine::{Accelerator, Devices, MachineSpec, Nic, VolumeDisk};
+    use crate::machine::{Accelerator, Devices, MachineSpec, Nic, Tap, VolumeDisk};
 
     fn spec() -> MachineSpec {
         MachineSpec {
@@ -245,8 +256,8 @@ mod test {
             accelerator: Accelerator::Kvm,
             state: Some("/data/snapshots/s/state".into()),
             nic: Some(Nic {
-                tap: "bh0".to_owned(),
-                mac: "02:00:00:00:00:01".to_owned(),
+                tap: Tap::Open(Arc::new(std::io::pipe().unwrap().0.into())),
+                mac: Mac::from_octets([2, 0, 0, 0, 0, 1]),
             }),
             ..spec()
         };

@@ -16,7 +16,7 @@ use tracing::Instrument as _;
 use super::arguments;
 use super::machine::{self, QemuMachine};
 use crate::error::VmmError;
-use crate::machine::{Found, Machine, MachineSpec, RunState, Vmm, file};
+use crate::machine::{Found, Machine, MachineSpec, Nic, RunState, Tap, Vmm, file};
 
 /// Time for QEMU to open its control socket and greet. It maps files and builds tables before.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -54,6 +54,13 @@ impl Qemu {
             args: arguments::build(spec, facts::tsc_khz()),
             dir: spec.dir.clone(),
             log: spec.dir.join(file::LOG),
+            stdin: match &spec.nic {
+                Some(Nic {
+                    tap: Tap::Open(tap),
+                    ..
+                }) => Some(tap.clone()),
+                _ => None,
+            },
         };
         let process = Process::start(&detached).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => VmmError::NoProgram {

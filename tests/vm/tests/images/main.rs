@@ -2,4 +2,6 @@
 
 #![expect(clippy::panic, reason = "a fixture that fails fails its test")]
 
+mod pulls;
+mod registry;
 mod saves;

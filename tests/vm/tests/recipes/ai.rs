@@ -29,7 +29,10 @@ async fn an_agent_finds_its_languages_and_tools() {
         .await;
     assert_eq!(told, "dev: a program\n?? hello");
 
-    assert_eq!(machine.sh("rg --line-number puts").await.lines().count(), 1);
+    assert_eq!(
+        machine.sh("rg --line-number puts .").await.lines().count(),
+        1
+    );
     let told = run(
         &machine.guest,
         &request(None, &["jq", "-r", ".a[] | select(. > 1)"]),

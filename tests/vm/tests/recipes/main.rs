@@ -7,6 +7,7 @@
 
 mod ai;
 mod browser;
+mod build;
 mod desktop;
 mod docker;
 mod machine;

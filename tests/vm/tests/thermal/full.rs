@@ -19,7 +19,8 @@ async fn a_guest_that_the_host_has_no_room_for_stands_still_says_why_and_goes_on
     let pid = machines[0].process.pid;
 
     let tracing = fail(pid, WRITES, "ENOSPC").await;
-    let write = "dd if=/dev/zero of=/var/tmp/big bs=64k count=32 conv=fsync 2>/dev/null && echo done";
+    let write =
+        "dd if=/dev/zero of=/var/tmp/big bs=64k count=32 conv=fsync 2>/dev/null && echo done";
     let (written, ()) = tokio::join!(dev.try_sh(write), async {
         // Nobody asks for it: it is seen when it happens.
         let shown = is(&dev, "warm").await;

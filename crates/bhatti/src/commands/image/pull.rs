@@ -36,7 +36,7 @@ pub(crate) struct PullArgs {
 /// Pulls an image.
 pub(crate) async fn run(args: PullArgs, context: &Context) -> Result<(), Failure> {
     let pull = PullImage {
-        auth: args.registry.given()?,
+        auth: args.registry.credentials(&args.reference, context).await?,
         insecure: args.registry.insecure,
         reference: args.reference,
         name: args.name.map(String::from),

@@ -29,7 +29,7 @@ pub(crate) struct PushArgs {
 /// Pushes an image.
 pub(crate) async fn run(args: PushArgs, context: &Context) -> Result<(), Failure> {
     let push = PushImage {
-        auth: args.registry.given()?,
+        auth: args.registry.credentials(&args.reference, context).await?,
         insecure: args.registry.insecure,
         reference: args.reference,
     };

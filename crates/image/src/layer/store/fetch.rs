@@ -177,6 +177,8 @@ impl Fetcher {
     async fn run(self) {
         let outcome = timeout(LAYER_LIMIT, self.fetch()).await;
         let outcome = outcome.unwrap_or_else(|_| {
+            // What runs elsewhere notices.
+            self.pilot.cancel.cancel();
             Err(FetchError::Slow {
                 digest: self.spec.digest,
                 limit: LAYER_LIMIT,
@@ -265,13 +267,11 @@ impl Fetcher {
                     source: error,
                 });
             }
-            let wait = match error.retry {
-                Retry::After(wait) => wait,
-                _ => {
-                    let times = 1 << fruitless.saturating_sub(1);
-                    self.shared.options.backoff * MAX_BACKOFF.min(times)
-                }
-            };
+            let times = 1 << fruitless.saturating_sub(1);
+            let mut wait = self.shared.options.backoff * MAX_BACKOFF.min(times);
+            if let Retry::After(asked) = error.retry {
+                wait = asked;
+            }
             tracing::info!(
                 digest = %self.spec.digest,
                 done = partial.len(),

@@ -1,0 +1,5 @@
+//! Layers over each other, with any bytes. What it promises stands in `bhatti_image::fuzz`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bhatti_image::fuzz::merge_layers(data));
