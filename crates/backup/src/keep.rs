@@ -70,7 +70,8 @@ async fn clean(target: &dyn Target, place: &Place) -> Result<(), BackupError> {
         maps.insert(place.map(&summary.id));
     }
     for name in target.list(&place.backups()).await? {
-        if name.strip_suffix(".map").is_some() && !maps.contains(&name) {
+        let is_map = name.strip_suffix(".map").is_some();
+        if is_map && !maps.contains(&name) {
             target.delete(&name).await?;
         }
     }

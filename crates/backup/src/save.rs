@@ -59,6 +59,10 @@ impl Source {
 
     /// The digest of a chunk that the disk still shares with what the last backup was made of:
     /// `Some(None)` if it is of zeros.
+    #[expect(
+        clippy::option_option,
+        reason = "not shared, and shared but of zeros, are two things"
+    )]
     fn inherited(&self, number: u32) -> Option<Option<Digest>> {
         let ((last, theirs), ours) = (self.last.as_ref()?, self.extents.as_ref()?);
         let is_shared = extents::same(ours, theirs, self.span(number));

@@ -91,6 +91,7 @@ impl Client {
 
     /// Sends an archive and gives the image that was made of it. Dropping the future leaves
     /// nothing of it with the daemon.
+    #[expect(clippy::missing_panics_doc, reason = "the expectation always holds")]
     pub async fn image_import(
         &self,
         import: &ImportImage,
@@ -140,6 +141,7 @@ impl Client {
     }
 
     /// Begins to take an image as an OCI archive.
+    #[expect(clippy::missing_panics_doc, reason = "the expectation always holds")]
     pub async fn image_export(&self, name: &str) -> Result<Archive, Error> {
         let path = format!("/images/{}/export", segment(name));
         let request = self

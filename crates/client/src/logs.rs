@@ -41,6 +41,7 @@ impl Logs {
 impl Client {
     /// The log of a sandbox's program: its last lines if `tail` says how many, and what comes if
     /// `follow`.
+    #[expect(clippy::missing_panics_doc, reason = "the expectation always holds")]
     pub async fn logs(
         &self,
         sandbox: &str,
@@ -49,7 +50,7 @@ impl Client {
     ) -> Result<Logs, Error> {
         let mut path = format!("/sandboxes/{}/logs?follow={follow}", segment(sandbox));
         if let Some(lines) = tail {
-            path.push_str(&format!("&tail={lines}"));
+            path = format!("{path}&tail={lines}");
         }
         let request = self
             .request(Method::GET, &path)

@@ -10,9 +10,9 @@ pub use bhatti_image::convert::options::Options as ConvertOptions;
 pub use bhatti_image::oci::http::Options as RegistryOptions;
 pub use bhatti_image::proxies::Proxies;
 pub use bhatti_lifecycle::idle::IdlePolicy;
+pub use bhatti_lifecycle::schedule::{Cron, Schedule};
 pub use bhatti_net::range::{DEFAULT as DEFAULT_NETWORK_RANGE, Range as NetworkRange};
 pub use bhatti_net::settings::{NetworkChoice, NetworkSettings};
-pub use bhatti_lifecycle::schedule::{Cron, Schedule};
 use bhatti_types::name::{UserName, VolumeName};
 
 use crate::fault::{Faults, NoFaults};

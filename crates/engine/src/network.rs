@@ -57,7 +57,7 @@ impl Network {
         let choice = settings.choice;
         let on = match HostNetworks::open(data_dir.clone(), settings, names).await {
             Ok(networks) => Ok(Arc::new(networks) as Arc<dyn Networks>),
-            Err(error) if choice == NetworkChoice::On => return Err(refusal(error)),
+            Err(error) if choice == NetworkChoice::On => return Err(refusal(&error)),
             Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -102,7 +102,7 @@ impl Network {
 }
 
 /// Why a daemon that is to have networks does not start.
-fn refusal(error: Unfit) -> Error {
+fn refusal(error: &Unfit) -> Error {
     Error::Unavailable {
         message: format!("there can be no networks: {error}"),
         hint: Some(match error {

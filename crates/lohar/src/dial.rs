@@ -56,12 +56,9 @@ pub(crate) async fn carry(port: u32, mut stream: Stream, first: &[u8]) {
 }
 
 async fn open(port: u32) -> Result<TcpStream, Reply> {
-    let port = match u16::try_from(port) {
-        Ok(port @ 1..) => port,
-        _ => {
-            let text = format!("{port} is not a port: it must be 1 to 65535");
-            return Err(Reply::refused(RefusalKind::Invalid, text));
-        }
+    let Ok(port @ 1..) = u16::try_from(port) else {
+        let text = format!("{port} is not a port: it must be 1 to 65535");
+        return Err(Reply::refused(RefusalKind::Invalid, text));
     };
     let mut refused = true;
     let mut last = io::Error::from(io::ErrorKind::ConnectionRefused);

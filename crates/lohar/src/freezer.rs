@@ -105,11 +105,11 @@ mod test {
         let freezer = Freezer::default();
         assert_ne!(freezer.thaw().await, Reply::done());
         for _ in 0..2 {
-            let frozen = freezer.freeze(&system, Duration::from_secs(60)).await;
+            let frozen = freezer.freeze(&system, Duration::from_mins(1)).await;
             assert_eq!(frozen, Reply::done());
             assert!(fake.is_frozen());
             assert_ne!(
-                freezer.freeze(&system, Duration::from_secs(60)).await,
+                freezer.freeze(&system, Duration::from_mins(1)).await,
                 Reply::done()
             );
             assert_eq!(freezer.thaw().await, Reply::done());
@@ -137,7 +137,7 @@ mod test {
         fake.refuse_freeze(true);
         let system: Arc<dyn System> = fake.clone();
         let refused = Freezer::default()
-            .freeze(&system, Duration::from_secs(60))
+            .freeze(&system, Duration::from_mins(1))
             .await;
         assert!(format!("{refused:?}").contains("failed to freeze the root file system"));
     }

@@ -263,7 +263,7 @@ impl Netlink {
         let mut routes = Vec::new();
         for message in found {
             if message.header.kind != RouteType::Unicast
-                || message.header.table == u8::try_from(libc::RT_TABLE_LOCAL).unwrap_or_default()
+                || message.header.table == libc::RT_TABLE_LOCAL
             {
                 continue;
             }

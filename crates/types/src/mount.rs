@@ -78,11 +78,11 @@ impl FromStr for MountPath {
         if path.is_empty() {
             path.push('/');
         }
-        let is_in = |dir: &&str| {
-            let rest = path.strip_prefix(*dir);
+        let is_in = |dir: &str| {
+            let rest = path.strip_prefix(dir);
             rest.is_some_and(|rest| rest.starts_with('/'))
         };
-        if TAKEN.contains(&path.as_str()) || KERNELS.iter().any(|dir| is_in(dir)) {
+        if TAKEN.contains(&path.as_str()) || KERNELS.into_iter().any(is_in) {
             return refuse("is a directory that the system needs");
         }
         Ok(Self(path))

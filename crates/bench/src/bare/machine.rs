@@ -154,6 +154,7 @@ impl Bare {
             args: arguments::build(&spec, facts::tsc_khz()),
             dir: dir.clone(),
             log: dir.join(file::LOG),
+            stdin: None,
         })?;
         let started = async {
             let mut qmp = Qmp::connect(&dir.join(file::CONTROL_SOCKET), &process).await?;

@@ -107,6 +107,8 @@ fn row(number: usize) -> anyhow::Result<SandboxRow> {
         parent: None,
         init: bhatti_types::run::Init::default(),
         run: None,
+        address: None,
+        egress: bhatti_types::egress::Egress::default(),
     })
 }
 

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 
 use bhatti_host::extents;
 use bhatti_image::catalog::Owner;
+use bhatti_store::store::Store;
 use bhatti_types::id::UserId;
 
 use crate::checkpoint;
@@ -77,7 +78,7 @@ impl Context {
     /// Images whose owner is gone. Users that have images are not deleted, so there are some only
     /// if the database is older than they are.
     async fn images_of_nobody(&self, collect: Collect) -> Result<Vec<Garbage>, Error> {
-        let users = self.db(|store| store.read(|txn| txn.user_list())).await?;
+        let users = self.db(Store::user_list).await?;
         let users: HashSet<UserId> = users.into_iter().map(|user| user.id).collect();
         let catalog = self.images.clone();
         Self::blocking(move || {

@@ -144,15 +144,15 @@ async fn drain(archive: &mut (impl Stream<Item = io::Result<Bytes>> + Unpin)) {
 
 /// Pieces as one reader. One that breaks off without its end is an error.
 struct Pieces {
-    pieces: mpsc::Receiver<io::Result<Bytes>>,
+    coming: mpsc::Receiver<io::Result<Bytes>>,
     now: Bytes,
     ended: bool,
 }
 
 impl Pieces {
-    fn new(pieces: mpsc::Receiver<io::Result<Bytes>>) -> Self {
+    fn new(coming: mpsc::Receiver<io::Result<Bytes>>) -> Self {
         Self {
-            pieces,
+            coming,
             now: Bytes::new(),
             ended: false,
         }
@@ -162,7 +162,7 @@ impl Pieces {
 impl Read for Pieces {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         if self.now.is_empty() && !self.ended {
-            let next = self.pieces.blocking_recv();
+            let next = self.coming.blocking_recv();
             self.now = next.ok_or(io::ErrorKind::ConnectionAborted)??;
             self.ended = self.now.is_empty();
         }

@@ -2,6 +2,7 @@
 
 use bhatti_host::files;
 use bhatti_store::attachment::AttachedVolume;
+use bhatti_store::store::Store;
 use bhatti_store::user::UserRow;
 use bhatti_store::volume::{VolumeRow, VolumeStatus};
 use bhatti_types::id::{SnapshotId, UserId, VolumeId};
@@ -121,16 +122,13 @@ impl Engine {
         let id = row.id.clone();
         let grow = move |store: &bhatti_store::store::Store| store.volume_grow(&id, size, limit);
         let row = self.ctx.db(grow).await?;
-        match attached.first() {
-            Some(writer) => {
-                if let Some(handle) = self.directory.by_id(&writer.at.sandbox) {
-                    handle.grow_volume(row.id.clone(), size).await?;
-                }
+        if let Some(writer) = attached.first() {
+            if let Some(handle) = self.directory.by_id(&writer.at.sandbox) {
+                handle.grow_volume(row.id.clone(), size).await?;
             }
-            None => {
-                let path = self.ctx.layout.volume_disk(&row.id);
-                blocking(move || disk::lengthen(&path, size)).await?;
-            }
+        } else {
+            let path = self.ctx.layout.volume_disk(&row.id);
+            blocking(move || disk::lengthen(&path, size)).await?;
         }
         self.volume_view(row).await
     }
@@ -198,13 +196,11 @@ impl Engine {
         let attached = self.attached(volume).await?;
         let writer = attached.iter().find(|it| !it.at.read_only);
         let writer = writer.and_then(|it| self.directory.by_id(&it.at.sandbox));
-        match writer {
-            Some(writer) => writer.capture_volume(volume.clone(), to).await,
-            None => {
-                let from = self.ctx.layout.volume_disk(volume);
-                blocking(move || files::clone_file(&from, &to).map(drop)).await
-            }
+        if let Some(writer) = writer {
+            return writer.capture_volume(volume.clone(), to).await;
         }
+        let from = self.ctx.layout.volume_disk(volume);
+        blocking(move || files::clone_file(&from, &to).map(drop)).await
     }
 
     /// Gives a sandbox a volume, at once if it runs.
@@ -249,7 +245,7 @@ impl Engine {
 
     async fn attached(&self, volume: &VolumeId) -> Result<Vec<AttachedVolume>, Error> {
         let id = volume.clone();
-        let mut all = self.ctx.db(|store| store.attachment_list()).await?;
+        let mut all = self.ctx.db(Store::attachment_list).await?;
         all.retain(|it| it.at.volume == id);
         Ok(all)
     }
@@ -446,7 +442,7 @@ impl Context {
     /// whose growth was cut off their length.
     pub(crate) async fn sweep_volumes(&self) -> Result<(), Error> {
         let rows = self.db(|store| store.volume_list(None)).await?;
-        let attached = self.db(|store| store.attachment_list()).await?;
+        let attached = self.db(Store::attachment_list).await?;
         let mut kept = Vec::new();
         for row in rows {
             let is_attached = attached.iter().any(|it| it.at.volume == row.id);

@@ -69,6 +69,10 @@ pub(crate) fn answer(question: &[u8], asker: &Asker<'_>, names: &dyn Names) -> A
 
 /// The records of a name in this network: `None` if the name is another's to know, `Some(None)`
 /// if there is nothing of that name.
+#[expect(
+    clippy::option_option,
+    reason = "not ours, and ours but nothing, are two answers"
+)]
 fn own(query: &Query, asker: &Asker<'_>, names: &dyn Names) -> Option<Option<Vec<Record>>> {
     let (name, kind) = (query.name(), query.query_type());
     let of_kind = |wanted, data: RData| {
@@ -105,6 +109,10 @@ fn reverse(name: &Name) -> Option<Ipv4Addr> {
 }
 
 /// What stands before the domain: `Some(None)` for what can be no machine's name.
+#[expect(
+    clippy::option_option,
+    reason = "not ours, and ours but no name, are two things"
+)]
 fn machine_name(name: &Name) -> Option<Option<String>> {
     let labels: Vec<&[u8]> = name.iter().collect();
     let (last, before) = labels.split_last()?;
