@@ -201,7 +201,7 @@ async fn a_line_of_a_list_has_four_fields_and_is_of_the_callers_own() {
     let (token, _) = furnish(dir.path());
     let api = Api::start_in(dir, Options::default()).await;
     let alice = Who::token(token.reveal());
-    let line = json!({"name": "dev", "status": "stopped", "thermal": "off", "urls": []});
+    let line = json!({"name": "dev", "status": "stopped", "thermal": "off"});
     let lines = async |who, path| api.call(who, path, "").await.json();
     assert_eq!(
         lines(&alice, "GET /sandboxes?fields=line").await,
@@ -407,7 +407,12 @@ async fn the_daemon_says_what_it_is() {
     assert!(free.is_some() && free < size, "{storage}");
     assert_eq!(
         version,
-        json!({"version": env!("CARGO_PKG_VERSION"), "api": "1", "storage": null})
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "api": "1",
+            "network": "off: networks are turned off",
+            "storage": null,
+        })
     );
 }
 
