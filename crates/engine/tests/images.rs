@@ -1,5 +1,9 @@
 //! Images of sandboxes' disks, on a fake VMM.
-#![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests may fail the test"
+)]
 
 use std::sync::Arc;
 

@@ -1,7 +1,12 @@
 //! Networks on a host that the test makes itself: a network namespace with a way to an
 //! "internet", which is another.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test may fail, and says why it is skipped"
+)]
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -336,9 +341,12 @@ async fn the_next_daemon_takes_up_what_is_in_use_and_takes_away_the_rest() {
     let left = second.inventory().await.unwrap();
     assert_eq!(
         left.namespaces.into_iter().collect::<Vec<_>>(),
-        [alice.clone()]
+        std::slice::from_ref(&alice)
     );
-    assert_eq!(left.links.into_iter().collect::<Vec<_>>(), [alice.clone()]);
+    assert_eq!(
+        left.links.into_iter().collect::<Vec<_>>(),
+        std::slice::from_ref(&alice)
+    );
     let stock = format!("bhatti-{data_dir}-stock");
     assert!(!Namespace::names().unwrap().contains(&stock));
     clean(&second, &[&alice]).await;

@@ -109,12 +109,12 @@ pub(crate) fn new_sandbox(body: CreateSandbox) -> Result<NewSandbox, Invalid> {
         volumes: body
             .persistent_volumes
             .into_iter()
-            .map(convert_volume)
+            .map(|volume| convert_volume(&volume))
             .collect::<Result<_, _>>()?,
     })
 }
 
-fn convert_volume(volume: PersistentVolume) -> Result<NewAttachment, Invalid> {
+fn convert_volume(volume: &PersistentVolume) -> Result<NewAttachment, Invalid> {
     let create = match (volume.auto_create, volume.size_mb) {
         (false, _) => None,
         (true, None | Some(0)) => Some(VolumeMb::default()),

@@ -4,7 +4,7 @@ use bhatti_api::run::{CreateRun, Run, RunState};
 use bhatti_engine::request::NewRun;
 use bhatti_engine::view::{Phase, ServiceStatus};
 use bhatti_types::invalid::Invalid;
-use bhatti_types::run::{Init, RunSpec};
+use bhatti_types::run::{Init, RestartPolicy, RunSpec};
 use jiff::Timestamp;
 
 use crate::exec::process::Exit;
@@ -26,7 +26,7 @@ pub(crate) fn new(body: CreateRun) -> Result<NewRun, Invalid> {
         cmd: body.cmd,
         restart: body
             .restart
-            .map_or_else(|| Ok(Default::default()), |word| word.parse())?,
+            .map_or_else(|| Ok(RestartPolicy::default()), |word| word.parse())?,
     })
 }
 

@@ -15,7 +15,6 @@ use bhatti_types::id::{SandboxId, SnapshotId, UserId};
 use bhatti_types::idle::{IdleSettings, IdleTime};
 use bhatti_types::labels::Labels;
 use bhatti_types::parent::Parent;
-use bhatti_types::run::Init;
 use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
 use bhatti_types::state::{Status, Thermal};
 use jiff::Timestamp;

@@ -49,6 +49,8 @@ fn sandbox(store: &Store, name: &str) -> SandboxId {
         parent: None,
         init: Init::Lohar,
         run: None,
+        address: None,
+        egress: bhatti_types::egress::Egress::default(),
     };
     store.sandbox_insert(&row, 100).unwrap();
     row.id

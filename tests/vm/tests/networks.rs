@@ -1,6 +1,12 @@
 //! Machines with networks, on a host of the test's own: a network namespace with a way to an
 //! "internet", which is another.
 
+#![expect(
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "helpers of tests may fail the test, or say why it is skipped"
+)]
+
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 

@@ -12,7 +12,7 @@ use bhatti_testing::wait::wait_for;
 use bhatti_types::env::Env;
 
 /// Time for a program to be started, in a guest that has just come up.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// How the program is, once it is as wanted.
 async fn program(guest: &Guest, wanted: impl Fn(&RunState) -> bool) -> RunState {

@@ -12,7 +12,7 @@ use bhatti_testing::wait::wait_for;
 use tokio::time::timeout;
 
 /// Time for a terminal to show something.
-const SHOW_LIMIT: Duration = Duration::from_secs(60);
+const SHOW_LIMIT: Duration = Duration::from_mins(1);
 
 /// An attached terminal.
 struct Shell {

@@ -144,7 +144,6 @@ async fn what_a_disk_shares_with_the_last_backup_is_not_read() {
     let copy = dir.path().join("copy");
     let cloned = bhatti_host::files::clone_file(&disk, &copy).unwrap();
     if !matches!(cloned, bhatti_host::files::Cloned::Reflink) {
-        #[expect(clippy::print_stderr, reason = "tells why nothing was tested")]
         {
             eprintln!(
                 "skipped: the file system of {} shares no blocks",

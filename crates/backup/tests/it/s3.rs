@@ -61,6 +61,10 @@ fn serve(root: &Path) -> Option<Server> {
         .local_addr()
         .unwrap()
         .port();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a server that runs until the test has ended it"
+    )]
     let child = Command::new(program)
         .args(["--host", "127.0.0.1", "--port", &port.to_string()])
         .args(["--access-key", KEY, "--secret-key", SECRET])

@@ -181,6 +181,7 @@ mod test {
             memory_mb: 256,
             created_at: "2026-01-01T00:00:00Z".to_owned(),
             files: BTreeMap::new(),
+            volumes: Vec::new(),
         };
         let whole = layout.template(&shape(named).id());
         seal(&half, &whole, manifest, &[file::STATE], &Bases::none()).unwrap();

@@ -164,7 +164,7 @@ mod test {
             .write(true)
             .open(whole.join("disk.raw"))
             .unwrap();
-        std::os::unix::fs::FileExt::write_all_at(disk.file(), &[0xff; 1 << 16], 0).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(disk.file(), &vec![0xff; 1 << 16], 0).unwrap();
         let refused = check(whole, "a").await.unwrap_err();
         assert!(matches!(refused, Error::Conflict { .. }), "{refused:?}");
     }

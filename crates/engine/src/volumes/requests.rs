@@ -120,7 +120,7 @@ impl Engine {
         }
         let limit = self.ctx.user_row(user).await?.max_volume_mb;
         let id = row.id.clone();
-        let grow = move |store: &bhatti_store::store::Store| store.volume_grow(&id, size, limit);
+        let grow = move |store: &Store| store.volume_grow(&id, size, limit);
         let row = self.ctx.db(grow).await?;
         if let Some(writer) = attached.first() {
             if let Some(handle) = self.directory.by_id(&writer.at.sandbox) {

@@ -17,7 +17,7 @@ use bhatti_testing::wait::wait_for;
 
 use crate::support::{amd64, layer, one, repository, repository_with, store, ten_layers};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn an_image_of_ten_layers_is_pulled_whatever_they_are_compressed_with() {

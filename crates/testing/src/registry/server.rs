@@ -49,6 +49,7 @@ pub struct Registry {
 }
 
 /// Whether the programs are there that [`Registry`] needs; says so if not.
+#[expect(clippy::print_stdout, reason = "tells why nothing is tested")]
 pub fn available() -> bool {
     let missing: Vec<_> = ["docker-registry", "skopeo", "htpasswd"]
         .into_iter()
@@ -93,14 +94,15 @@ impl Registry {
                 let made = made.run().await.expect("htpasswd runs");
                 fs_err::write(dir.path().join("htpasswd"), made.stdout)
                     .expect("the passwords are written");
-                config += &format!("auth: {{htpasswd: {{realm: test, path: {root}/htpasswd}}}}\n");
+                config =
+                    format!("{config}auth: {{htpasswd: {{realm: test, path: {root}/htpasswd}}}}\n");
                 credentials = Some(format!("{user}:{password}"));
             }
             Auth::Token { realm, certificate } => {
                 fs_err::write(dir.path().join("roots.pem"), certificate)
                     .expect("the certificate is written");
-                config += &format!(
-                    "auth: {{token: {{realm: \"{realm}\", service: test, issuer: test, \
+                config = format!(
+                    "{config}auth: {{token: {{realm: \"{realm}\", service: test, issuer: test, \
                      rootcertbundle: {root}/roots.pem}}}}\n"
                 );
                 credentials = Some(super::tokens::CREDENTIALS.to_owned());

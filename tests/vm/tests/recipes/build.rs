@@ -52,18 +52,18 @@ impl Archive {
         serde_json::from_slice(&text).expect("it is JSON")
     }
 
-    fn blob(&self, descriptor: &Value) -> String {
+    fn blob(descriptor: &Value) -> String {
         let digest = descriptor["digest"].as_str().expect("a digest");
         format!("blobs/{}", digest.replace(':', "/"))
     }
 
     fn manifest(&self) -> Value {
         let index = self.json("index.json");
-        self.json(&self.blob(&index["manifests"][0]))
+        self.json(&Self::blob(&index["manifests"][0]))
     }
 
     fn config(&self) -> Value {
-        self.json(&self.blob(&self.manifest()["config"]))
+        self.json(&Self::blob(&self.manifest()["config"]))
     }
 
     /// Unpacks all layers over one another.
@@ -71,7 +71,7 @@ impl Archive {
         let tree = tempfile::tempdir().expect("a temporary directory can be made");
         let layers = self.manifest()["layers"].clone();
         for layer in layers.as_array().expect("a list of layers") {
-            let blob = self.dir.path().join(self.blob(layer));
+            let blob = self.dir.path().join(Self::blob(layer));
             let tar = Command::new("tar").arg("-xf").arg(blob).arg("-C");
             let unpacked = tar.arg(tree.path()).run().await;
             unpacked.expect("a layer is unpacked");

@@ -197,7 +197,7 @@ async fn a_volume_is_made_with_its_sandbox_or_not_at_all() {
     dev.end().await;
     let started = daemon
         .client()
-        .sandbox_start("dev", &Default::default())
+        .sandbox_start("dev", &bhatti_api::sandbox::StartSandbox::default())
         .await;
     started.expect("it boots");
     let numbers = "for n in $(seq 0 23); do test $(cat /v/$n/number) = $n || echo $n; done";

@@ -57,7 +57,7 @@ async fn copies_go_on_with_volumes_of_their_own_and_share_what_they_only_read() 
     assert_eq!(volumes[2].attachments.len(), 2);
 
     let forked = client
-        .sandbox_fork("dev", &Default::default())
+        .sandbox_fork("dev", &bhatti_api::sandbox::ForkSandbox::default())
         .await
         .expect("it is forked");
     let fork = Guest::new(daemon.client(), &forked[0].name);

@@ -44,7 +44,9 @@ async fn an_adopted_machine_keeps_its_volumes_and_the_records_agree() {
         },
     )
     .await;
-    let started = client.sandbox_start("dev", &Default::default()).await;
+    let started = client
+        .sandbox_start("dev", &bhatti_api::sandbox::StartSandbox::default())
+        .await;
     assert_eq!(started.expect("it boots").reason, None);
     assert_eq!(dev.sh("cat /data/state; ls /late/x").await, "kept\n/late/x");
     client
