@@ -55,7 +55,7 @@ CREATE TABLE sandboxes (
     machine      TEXT,
     created_at   TEXT NOT NULL,
     stopped_at   TEXT
-, idle TEXT NOT NULL DEFAULT '{}', used_at TEXT, wake_at TEXT, parent TEXT, init TEXT NOT NULL DEFAULT 'lohar', run TEXT) STRICT;
+, idle TEXT NOT NULL DEFAULT '{}', used_at TEXT, wake_at TEXT, parent TEXT, init TEXT NOT NULL DEFAULT 'lohar', run TEXT, address TEXT, egress TEXT NOT NULL DEFAULT '{}') STRICT;
 CREATE TABLE snapshots (
     id             TEXT PRIMARY KEY,
     user_id        TEXT NOT NULL REFERENCES users (id),
@@ -76,7 +76,7 @@ CREATE TABLE snapshots (
     accelerator    TEXT,
     stall_ms       INTEGER NOT NULL,
     disk_bytes     INTEGER NOT NULL,
-    created_at     TEXT NOT NULL, automatic INTEGER NOT NULL DEFAULT 0, init TEXT NOT NULL DEFAULT 'lohar', run TEXT,
+    created_at     TEXT NOT NULL, automatic INTEGER NOT NULL DEFAULT 0, init TEXT NOT NULL DEFAULT 'lohar', run TEXT, egress TEXT NOT NULL DEFAULT '{}',
     UNIQUE (user_id, name)
 ) STRICT;
 CREATE TABLE users (
@@ -100,4 +100,5 @@ CREATE TABLE volumes (
     UNIQUE (user_id, name)
 ) STRICT;
 CREATE UNIQUE INDEX attachments_writer ON attachments (volume_id) WHERE read_only = 0;
+CREATE UNIQUE INDEX sandboxes_address ON sandboxes (user_id, address);
 CREATE UNIQUE INDEX sandboxes_name ON sandboxes (user_id, name) WHERE status <> 'destroying';
