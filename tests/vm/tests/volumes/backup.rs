@@ -8,6 +8,7 @@ use crate::host::{attach, check, create, make, refusal, wanted};
 async fn a_volume_is_backed_up_while_it_is_written_to_and_restored_when_it_is_free() {
     let store = bhatti_testing::artifacts::test_dir();
     let mut daemon = Daemon::prepare();
+    bhatti_testing::artifacts::install(&daemon.data_dir());
     let config = daemon.home().join(".bhatti/config.yaml");
     fs_err::create_dir_all(config.parent().expect("it is in a directory")).expect("it is made");
     let text = format!(

@@ -7,7 +7,7 @@ use crate::host::{check, create, make, read_only, refusal, wanted};
 
 /// A line that goes on writing, and holds a file of the volume open.
 const WRITE_ON: &str = "(exec 3>> /data/log; n=0; while true; do n=$((n+1)); echo $n >&3; \
-                        sleep 0.2; done) > /dev/null 2>&1 & echo $! > /run/writer";
+                        sleep 0.2 3>&-; done) > /dev/null 2>&1 & echo $! > /run/writer";
 /// Ends it.
 const WRITE_NO_MORE: &str = "kill $(cat /run/writer); while kill -0 $(cat /run/writer) \
                              2>/dev/null; do sleep 0.05; done";
