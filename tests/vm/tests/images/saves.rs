@@ -35,7 +35,7 @@ const WRITER: &str = "nohup sh -c 'n=0; while true; do n=$((n+1)); echo $n >> /v
                       done' > /dev/null 2>&1 & echo $! > /run/writer";
 
 /// Whether lines are the numbers from 1 up, whole but for the last.
-const IN_ORDER: &str = "awk '$1 != NR { bad = 1 } END { print NR > 0 && !bad }' /var/tmp/lines";
+const IN_ORDER: &str = "awk '$1 != NR { bad = 1 } END { print (NR > 0 && !bad) }' /var/tmp/lines";
 
 #[tokio::test]
 async fn a_machine_that_writes_is_saved_whole_and_goes_on() {
