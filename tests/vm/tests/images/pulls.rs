@@ -85,8 +85,9 @@ async fn a_pull_that_fails_or_is_given_up_leaves_no_image() {
         return;
     };
     let daemon = Daemon::start().await;
-    let gone = daemon.cli(&["image", "pull", &shelf.reference("nosuch"), "--insecure"]);
-    let gone = gone.await;
+    let nosuch = shelf.reference("nosuch");
+    let args = ["image", "pull", &nosuch, "--insecure"];
+    let gone = daemon.cli(&args).await;
     assert_eq!(gone.code, Some(1));
     assert!(
         gone.errors().contains("there is no image"),
