@@ -56,6 +56,10 @@ const PACKAGES: &[Package] = &[
         purpose: "signs the tokens of a registry, in the tests",
     },
     Package {
+        name: "nftables",
+        purpose: "users' networks",
+    },
+    Package {
         name: "qemu-system-x86",
         purpose: "runs guests",
     },

@@ -81,6 +81,7 @@ impl SmallImage {
             name: name.parse().expect("a name"),
             source: format!("recipe:{name}").parse().expect("a source"),
             digest: name.to_owned(),
+            layers: Vec::new(),
             size_mb,
             created_at: jiff::Timestamp::now(),
             config: self.config,

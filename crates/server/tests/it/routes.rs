@@ -6,6 +6,7 @@ use bhatti_store::sandbox::SandboxRow;
 use bhatti_store::snapshot::{SnapshotRow, SnapshotStatus};
 use bhatti_store::store::Store;
 use bhatti_store::user::UserRow;
+use bhatti_types::egress::Egress;
 use bhatti_types::env::Env;
 use bhatti_types::id::{RequestId, SandboxId, SnapshotId, UserId, hex};
 use bhatti_types::idle::IdleSettings;
@@ -90,6 +91,8 @@ fn furnish(dir: &std::path::Path) -> (Token, SandboxId) {
         parent: None,
         init: Init::default(),
         run: None,
+        address: None,
+        egress: Egress::default(),
     };
     let snapshot = SnapshotRow {
         id: SnapshotId::random(),
@@ -115,6 +118,7 @@ fn furnish(dir: &std::path::Path) -> (Token, SandboxId) {
         automatic: false,
         init: Init::default(),
         run: None,
+        egress: Egress::default(),
     };
     store.user_insert(&user).unwrap();
     store.sandbox_insert(&sandbox, 1).unwrap();
