@@ -85,7 +85,6 @@ impl SmallImage {
             size_mb,
             created_at: jiff::Timestamp::now(),
             config: self.config,
-            layers: Vec::new(),
         };
         let text = serde_json::to_vec(&manifest).expect("a manifest is JSON");
         fs_err::write(image.join(MANIFEST), text).expect("the manifest is written");
