@@ -4,7 +4,7 @@ use bhatti_types::id::{SandboxId, VolumeId};
 use bhatti_types::mount::{MAX_VOLUMES, MountPath};
 use bhatti_types::name::VolumeName;
 use bhatti_types::size::VolumeMb;
-use rusqlite::{OptionalExtension as _, Row, named_params};
+use rusqlite::{Row, named_params};
 
 use crate::column::{count, parsed, size};
 use crate::error::{Entity, StoreError};
@@ -172,14 +172,12 @@ impl Txn<'_> {
 
     /// The volumes of a sandbox, by their numbers.
     pub fn attached_to(&self, sandbox: &SandboxId) -> Result<Vec<AttachedVolume>, StoreError> {
-        self.raw
-            .prepare_cached(&format!("{JOINED} WHERE sandbox_id = ?1 ORDER BY slot"))
-            .and_then(|mut statement| {
-                statement
-                    .query_map([sandbox.as_str()], AttachedVolume::from_row)?
-                    .collect()
-            })
-            .map_err(StoreError::sql("list a sandbox's volumes"))
+        self.all(
+            "list a sandbox's volumes",
+            &format!("{JOINED} WHERE sandbox_id = ?1 ORDER BY slot"),
+            [sandbox.as_str()],
+            AttachedVolume::from_row,
+        )
     }
 
     /// One volume of a sandbox.
@@ -188,42 +186,33 @@ impl Txn<'_> {
         volume: &VolumeId,
         sandbox: &SandboxId,
     ) -> Result<Option<AttachedVolume>, StoreError> {
-        self.raw
-            .prepare_cached(&format!(
-                "{JOINED} WHERE volume_id = ?1 AND sandbox_id = ?2"
-            ))
-            .and_then(|mut statement| {
-                statement
-                    .query_row(
-                        (volume.as_str(), sandbox.as_str()),
-                        AttachedVolume::from_row,
-                    )
-                    .optional()
-            })
-            .map_err(StoreError::sql("look up a sandbox's volume"))
+        self.one(
+            "look up a sandbox's volume",
+            &format!("{JOINED} WHERE volume_id = ?1 AND sandbox_id = ?2"),
+            (volume.as_str(), sandbox.as_str()),
+            AttachedVolume::from_row,
+        )
     }
 
     /// All attachments, by volume and then sandbox.
     pub fn attachment_list(&self) -> Result<Vec<AttachedVolume>, StoreError> {
-        self.raw
-            .prepare_cached(&format!("{JOINED} ORDER BY volume_id, sandbox_id, slot"))
-            .and_then(|mut statement| statement.query_map([], AttachedVolume::from_row)?.collect())
-            .map_err(StoreError::sql("list attachments"))
+        self.all(
+            "list attachments",
+            &format!("{JOINED} ORDER BY volume_id, sandbox_id, slot"),
+            [],
+            AttachedVolume::from_row,
+        )
     }
 
     /// Names of the sandboxes that have a volume.
     pub fn holders(&self, volume: &VolumeId) -> Result<Vec<String>, StoreError> {
-        self.raw
-            .prepare_cached(
-                "SELECT sandboxes.name FROM attachments JOIN sandboxes ON sandboxes.id = \
+        self.all(
+            "look for who has a volume",
+            "SELECT sandboxes.name FROM attachments JOIN sandboxes ON sandboxes.id = \
                  attachments.sandbox_id WHERE volume_id = ?1 ORDER BY sandboxes.name",
-            )
-            .and_then(|mut statement| {
-                statement
-                    .query_map([volume.as_str()], |row| row.get(0))?
-                    .collect()
-            })
-            .map_err(StoreError::sql("look for who has a volume"))
+            [volume.as_str()],
+            |row| row.get(0),
+        )
     }
 
     /// [`StoreError::Attached`] if a sandbox has the volume, [`StoreError::NotFound`] if it is

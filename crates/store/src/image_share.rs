@@ -97,14 +97,12 @@ impl Txn<'_> {
     }
 
     fn shares(&self, query: &str, user: &UserId) -> Result<Vec<ImageShareRow>, StoreError> {
-        self.raw
-            .prepare_cached(query)
-            .and_then(|mut statement| {
-                statement
-                    .query_map([user.as_str()], ImageShareRow::from_row)?
-                    .collect()
-            })
-            .map_err(StoreError::sql("list shared images"))
+        self.all(
+            "list shared images",
+            query,
+            [user.as_str()],
+            ImageShareRow::from_row,
+        )
     }
 }
 

@@ -184,17 +184,12 @@ impl Txn<'_> {
             })
             .map_err(StoreError::sql("read the journal"))?;
         for operation in &mut operations {
-            operation.steps = self
-                .raw
-                .prepare_cached(
-                    "SELECT idx, name, phase FROM journal_steps WHERE op = ?1 ORDER BY idx",
-                )
-                .and_then(|mut statement| {
-                    statement
-                        .query_map([operation.op.as_str()], PendingStep::from_row)?
-                        .collect()
-                })
-                .map_err(StoreError::sql("read the journal's steps"))?;
+            operation.steps = self.all(
+                "read the journal's steps",
+                "SELECT idx, name, phase FROM journal_steps WHERE op = ?1 ORDER BY idx",
+                [operation.op.as_str()],
+                PendingStep::from_row,
+            )?;
         }
         Ok(operations)
     }

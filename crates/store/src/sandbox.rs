@@ -14,7 +14,7 @@ use bhatti_types::run::{Init, RunSpec};
 use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
 use bhatti_types::state::{Status, Thermal};
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension as _, Row, named_params};
+use rusqlite::{Row, named_params};
 
 use crate::column::{json, json_option, json_text, parsed, parsed_option, size, time_text, word};
 use crate::error::{Entity, StoreError};
@@ -248,16 +248,13 @@ impl Txn<'_> {
         if let Some(kept) = row.address.filter(|kept| (first..=last).contains(kept)) {
             return Ok(Some(kept));
         }
-        let taken: BTreeSet<String> = self
-            .raw
-            .prepare_cached(
-                "SELECT address FROM sandboxes WHERE user_id = ?1 AND address IS NOT NULL",
-            )
-            .and_then(|mut statement| {
-                let rows = statement.query_map([row.user.as_str()], |row| row.get(0))?;
-                rows.collect()
-            })
-            .map_err(StoreError::sql("list addresses"))?;
+        let taken: Vec<String> = self.all(
+            "list addresses",
+            "SELECT address FROM sandboxes WHERE user_id = ?1 AND address IS NOT NULL",
+            [row.user.as_str()],
+            |row| row.get(0),
+        )?;
+        let taken: BTreeSet<String> = taken.into_iter().collect();
         let free = (first.to_bits()..=last.to_bits())
             .map(Ipv4Addr::from_bits)
             .find(|address| !taken.contains(&address.to_string()));
@@ -284,22 +281,22 @@ impl Txn<'_> {
 
     /// All sandboxes of all users, oldest first.
     pub fn sandbox_list(&self) -> Result<Vec<SandboxRow>, StoreError> {
-        self.raw
-            .prepare_cached("SELECT * FROM sandboxes ORDER BY created_at, id")
-            .and_then(|mut statement| statement.query_map([], SandboxRow::from_row)?.collect())
-            .map_err(StoreError::sql("list sandboxes"))
+        self.all(
+            "list sandboxes",
+            "SELECT * FROM sandboxes ORDER BY created_at, id",
+            [],
+            SandboxRow::from_row,
+        )
     }
 
     /// The sandbox of that id.
     pub fn sandbox_get(&self, id: &SandboxId) -> Result<Option<SandboxRow>, StoreError> {
-        self.raw
-            .prepare_cached("SELECT * FROM sandboxes WHERE id = ?1")
-            .and_then(|mut statement| {
-                statement
-                    .query_row([id.as_str()], SandboxRow::from_row)
-                    .optional()
-            })
-            .map_err(StoreError::sql("look up a sandbox"))
+        self.one(
+            "look up a sandbox",
+            "SELECT * FROM sandboxes WHERE id = ?1",
+            [id.as_str()],
+            SandboxRow::from_row,
+        )
     }
 
     /// The user's sandbox of that name that is not being destroyed.
@@ -308,17 +305,13 @@ impl Txn<'_> {
         user: &UserId,
         name: &SandboxName,
     ) -> Result<Option<SandboxRow>, StoreError> {
-        self.raw
-            .prepare_cached(
-                "SELECT * FROM sandboxes WHERE user_id = ?1 AND name = ?2 AND status <> \
+        self.one(
+            "look up a sandbox by name",
+            "SELECT * FROM sandboxes WHERE user_id = ?1 AND name = ?2 AND status <> \
                  'destroying'",
-            )
-            .and_then(|mut statement| {
-                statement
-                    .query_row([user.as_str(), name.as_str()], SandboxRow::from_row)
-                    .optional()
-            })
-            .map_err(StoreError::sql("look up a sandbox by name"))
+            [user.as_str(), name.as_str()],
+            SandboxRow::from_row,
+        )
     }
 
     /// How many sandboxes a user has, those being destroyed included.

@@ -8,7 +8,7 @@ use bhatti_types::name::{ImageName, SandboxName, SnapshotName};
 use bhatti_types::run::{Init, RunSpec};
 use bhatti_types::size::{DiskMb, MemoryMb, Vcpus};
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension as _, Row, named_params};
+use rusqlite::{Row, named_params};
 
 use crate::column::{
     count, count_value, json, json_option, json_text, parsed, size, time_text, word,
@@ -223,28 +223,22 @@ impl Txn<'_> {
 
     /// The checkpoints of one user or of all, oldest first, those being taken included.
     pub fn snapshot_list(&self, user: Option<&UserId>) -> Result<Vec<SnapshotRow>, StoreError> {
-        self.raw
-            .prepare_cached(
-                "SELECT * FROM snapshots WHERE ?1 IS NULL OR user_id = ?1 ORDER BY created_at, id",
-            )
-            .and_then(|mut statement| {
-                statement
-                    .query_map([user.map(UserId::as_str)], SnapshotRow::from_row)?
-                    .collect()
-            })
-            .map_err(StoreError::sql("list snapshots"))
+        self.all(
+            "list snapshots",
+            "SELECT * FROM snapshots WHERE ?1 IS NULL OR user_id = ?1 ORDER BY created_at, id",
+            [user.map(UserId::as_str)],
+            SnapshotRow::from_row,
+        )
     }
 
     /// The checkpoint of that id.
     pub fn snapshot_get(&self, id: &SnapshotId) -> Result<Option<SnapshotRow>, StoreError> {
-        self.raw
-            .prepare_cached("SELECT * FROM snapshots WHERE id = ?1")
-            .and_then(|mut statement| {
-                statement
-                    .query_row([id.as_str()], SnapshotRow::from_row)
-                    .optional()
-            })
-            .map_err(StoreError::sql("look up a snapshot"))
+        self.one(
+            "look up a snapshot",
+            "SELECT * FROM snapshots WHERE id = ?1",
+            [id.as_str()],
+            SnapshotRow::from_row,
+        )
     }
 
     /// The user's checkpoint of that name, whole or being taken.
@@ -253,14 +247,12 @@ impl Txn<'_> {
         user: &UserId,
         name: &SnapshotName,
     ) -> Result<Option<SnapshotRow>, StoreError> {
-        self.raw
-            .prepare_cached("SELECT * FROM snapshots WHERE user_id = ?1 AND name = ?2")
-            .and_then(|mut statement| {
-                statement
-                    .query_row([user.as_str(), name.as_str()], SnapshotRow::from_row)
-                    .optional()
-            })
-            .map_err(StoreError::sql("look up a snapshot by name"))
+        self.one(
+            "look up a snapshot by name",
+            "SELECT * FROM snapshots WHERE user_id = ?1 AND name = ?2",
+            [user.as_str(), name.as_str()],
+            SnapshotRow::from_row,
+        )
     }
 
     /// How many checkpoints a user has, those being taken included, automatic ones not.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fs_err::OpenOptions;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension as _, Params, Row, Transaction, TransactionBehavior};
 
 use crate::error::StoreError;
 use crate::migrate::migrate;
@@ -53,6 +53,36 @@ impl Leveled {
 /// A transaction: everything done through it takes effect together or not at all.
 pub struct Txn<'a> {
     pub(crate) raw: &'a Transaction<'a>,
+}
+
+impl Txn<'_> {
+    /// The row that a query finds, if it finds one. `action` is what an error says failed.
+    pub(crate) fn one<T>(
+        &self,
+        action: &'static str,
+        query: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, StoreError> {
+        self.raw
+            .prepare_cached(query)
+            .and_then(|mut statement| statement.query_row(params, read).optional())
+            .map_err(StoreError::sql(action))
+    }
+
+    /// All rows that a query finds. `action` is what an error says failed.
+    pub(crate) fn all<T>(
+        &self,
+        action: &'static str,
+        query: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        self.raw
+            .prepare_cached(query)
+            .and_then(|mut statement| statement.query_map(params, read)?.collect())
+            .map_err(StoreError::sql(action))
+    }
 }
 
 impl Store {

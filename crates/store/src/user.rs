@@ -4,7 +4,7 @@ use bhatti_types::id::UserId;
 use bhatti_types::idle::IdleSettings;
 use bhatti_types::name::UserName;
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension as _, Row, named_params};
+use rusqlite::{Row, named_params};
 
 use crate::column::{json, json_text, parsed, time_text};
 use crate::error::{Entity, StoreError};
@@ -178,18 +178,17 @@ impl Txn<'_> {
     }
 
     fn user_where(&self, query: &str, value: &str) -> Result<Option<UserRow>, StoreError> {
-        self.raw
-            .prepare_cached(query)
-            .and_then(|mut statement| statement.query_row([value], UserRow::from_row).optional())
-            .map_err(StoreError::sql("look up a user"))
+        self.one("look up a user", query, [value], UserRow::from_row)
     }
 
     /// All users by name, the built-in one included.
     pub fn user_list(&self) -> Result<Vec<UserRow>, StoreError> {
-        self.raw
-            .prepare_cached("SELECT * FROM users ORDER BY name")
-            .and_then(|mut statement| statement.query_map([], UserRow::from_row)?.collect())
-            .map_err(StoreError::sql("list users"))
+        self.all(
+            "list users",
+            "SELECT * FROM users ORDER BY name",
+            [],
+            UserRow::from_row,
+        )
     }
 
     /// Deletes a user that has nothing left; one that is not there is deleted already.

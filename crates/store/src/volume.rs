@@ -4,7 +4,7 @@ use bhatti_types::id::{UserId, VolumeId};
 use bhatti_types::name::VolumeName;
 use bhatti_types::size::VolumeMb;
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension as _, Row, named_params};
+use rusqlite::{Row, named_params};
 
 use crate::column::{count, count_value, parsed, size, time_text, word};
 use crate::error::{Entity, StoreError};
@@ -187,14 +187,12 @@ impl Txn<'_> {
 
     /// The volume of that id.
     pub fn volume_get(&self, id: &VolumeId) -> Result<Option<VolumeRow>, StoreError> {
-        self.raw
-            .prepare_cached("SELECT * FROM volumes WHERE id = ?1")
-            .and_then(|mut statement| {
-                statement
-                    .query_row([id.as_str()], VolumeRow::from_row)
-                    .optional()
-            })
-            .map_err(StoreError::sql("look up a volume"))
+        self.one(
+            "look up a volume",
+            "SELECT * FROM volumes WHERE id = ?1",
+            [id.as_str()],
+            VolumeRow::from_row,
+        )
     }
 
     /// The user's volume of that name, whole or being made.
@@ -203,28 +201,22 @@ impl Txn<'_> {
         user: &UserId,
         name: &VolumeName,
     ) -> Result<Option<VolumeRow>, StoreError> {
-        self.raw
-            .prepare_cached("SELECT * FROM volumes WHERE user_id = ?1 AND name = ?2")
-            .and_then(|mut statement| {
-                statement
-                    .query_row([user.as_str(), name.as_str()], VolumeRow::from_row)
-                    .optional()
-            })
-            .map_err(StoreError::sql("look up a volume by name"))
+        self.one(
+            "look up a volume by name",
+            "SELECT * FROM volumes WHERE user_id = ?1 AND name = ?2",
+            [user.as_str(), name.as_str()],
+            VolumeRow::from_row,
+        )
     }
 
     /// The volumes of one user or of all, by name, those being made included.
     pub fn volume_list(&self, user: Option<&UserId>) -> Result<Vec<VolumeRow>, StoreError> {
-        self.raw
-            .prepare_cached(
-                "SELECT * FROM volumes WHERE ?1 IS NULL OR user_id = ?1 ORDER BY name, id",
-            )
-            .and_then(|mut statement| {
-                statement
-                    .query_map([user.map(UserId::as_str)], VolumeRow::from_row)?
-                    .collect()
-            })
-            .map_err(StoreError::sql("list volumes"))
+        self.all(
+            "list volumes",
+            "SELECT * FROM volumes WHERE ?1 IS NULL OR user_id = ?1 ORDER BY name, id",
+            [user.map(UserId::as_str)],
+            VolumeRow::from_row,
+        )
     }
 }
 
