@@ -12,6 +12,7 @@ use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitSta
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use bhatti_proto::message::Exited;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -24,6 +25,22 @@ pub enum Ended {
     Code(i32),
     /// By a signal.
     Signal(i32),
+}
+
+impl Ended {
+    /// How it is told to the daemon: one whose end nobody has seen was killed.
+    pub(crate) fn told(ended: Option<Self>) -> Exited {
+        let (code, signal) = match ended {
+            Some(Self::Code(code)) => (Some(code), None),
+            Some(Self::Signal(signal)) => (None, Some(signal)),
+            None => (None, Some(libc::SIGKILL)),
+        };
+        Exited {
+            code,
+            signal,
+            timed_out: false,
+        }
+    }
 }
 
 impl From<ExitStatus> for Ended {

@@ -162,15 +162,9 @@ impl Life<'_> {
     }
 
     fn exited(&self, ended: Option<Ended>) -> Exited {
-        let (code, signal) = match ended {
-            Some(Ended::Code(code)) => (Some(code), None),
-            Some(Ended::Signal(signal)) => (None, Some(signal)),
-            None => (None, Some(libc::SIGKILL)),
-        };
         Exited {
-            code,
-            signal,
             timed_out: self.timed_out,
+            ..Ended::told(ended)
         }
     }
 }

@@ -197,7 +197,7 @@ impl Supervisor {
         let mut ended = started.ended;
         let exit = tokio::select! {
             ended = self.end_of(pid, service, agent, &mut ended) => ended,
-            () = self.keep_output(&mut outputs) => exited(None),
+            () = self.keep_output(&mut outputs) => Ended::told(None),
         };
         for reply in outputs.rest().unwrap_or_default() {
             self.keep(reply).await;
@@ -221,7 +221,7 @@ impl Supervisor {
     ) -> Exited {
         tokio::select! {
             biased;
-            ended = &mut *ended => return exited(ended.ok()),
+            ended = &mut *ended => return Ended::told(ended.ok()),
             () = self.stop.cancelled() => {
                 let signal = match service.stop_signal {
                     signal @ 1..=sys::MAX_SIGNAL => signal,
@@ -229,15 +229,15 @@ impl Supervisor {
                 };
                 sys::kill(pid, signal);
                 if let Ok(ended) = timeout(STOP_GRACE, &mut *ended).await {
-                    return exited(ended.ok());
+                    return Ended::told(ended.ok());
                 }
             }
             () = agent.stopping().cancelled() => {}
         }
         kill::session(pid);
         match timeout(KILL_LIMIT, ended).await {
-            Ok(ended) => exited(ended.ok()),
-            Err(_) => exited(None),
+            Ok(ended) => Ended::told(ended.ok()),
+            Err(_) => Ended::told(None),
         }
     }
 
@@ -310,19 +310,6 @@ impl Supervisor {
     fn state(&self) -> MutexGuard<'_, State> {
         // Whole after every statement, so a poisoned lock is as good.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn exited(ended: Option<Ended>) -> Exited {
-    let (code, signal) = match ended {
-        Some(Ended::Code(code)) => (Some(code), None),
-        Some(Ended::Signal(signal)) => (None, Some(signal)),
-        None => (None, Some(libc::SIGKILL)),
-    };
-    Exited {
-        code,
-        signal,
-        timed_out: false,
     }
 }
 

@@ -132,16 +132,7 @@ impl Session {
         };
         // The rest of what it wrote; who is attached and reads nothing is not waited for longer.
         let _ = timeout(DRAIN_LIMIT, self.carry()).await;
-        let (code, signal) = match exit {
-            Some(Ended::Code(code)) => (Some(code), None),
-            Some(Ended::Signal(signal)) => (None, Some(signal)),
-            None => (None, Some(libc::SIGKILL)),
-        };
-        self.exit.send_replace(Some(Exited {
-            code,
-            signal,
-            timed_out: false,
-        }));
+        self.exit.send_replace(Some(Ended::told(exit)));
         // What a closed terminal ends (`SIGHUP` of its session) is ended for good.
         self.kill();
     }
