@@ -23,7 +23,7 @@ use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 
 use crate::client::{CHANGE_TIMEOUT, Client, segment};
 use crate::error::Error;
@@ -190,24 +190,12 @@ impl ExecOutput {
     /// error there is nothing more.
     pub async fn next(&mut self) -> Result<ExecStep, Error> {
         loop {
-            let message = match self.stream.next().await {
-                Some(message) => message.map_err(broken)?,
-                None => return Err(Error::ExecBroken { source: None }),
+            let step = match said(&mut self.stream).await? {
+                Said::Bytes(bytes) => output(bytes),
+                Said::Text(text) => event(text.as_str())?,
             };
-            match message {
-                Message::Binary(bytes) => {
-                    if let Some(step) = output(bytes) {
-                        return Ok(step);
-                    }
-                }
-                Message::Text(text) => {
-                    if let Some(step) = event(text.as_str())? {
-                        return Ok(step);
-                    }
-                }
-                Message::Close(_) => return Err(Error::ExecBroken { source: None }),
-                // The WebSocket layer answers pings by itself.
-                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            if let Some(step) = step {
+                return Ok(step);
             }
         }
     }
@@ -247,6 +235,26 @@ fn event(text: &str) -> Result<Option<ExecStep>, Error> {
 
 pub(crate) fn text(value: &impl Serialize) -> Message {
     Message::text(serde_json::to_string(value).expect("the API's messages have text keys only"))
+}
+
+/// Something that the daemon says over a WebSocket.
+pub(crate) enum Said {
+    Bytes(Bytes),
+    Text(Utf8Bytes),
+}
+
+/// Waits for what the daemon says next. Cancel-safe.
+pub(crate) async fn said(stream: &mut SplitStream<Socket>) -> Result<Said, Error> {
+    while let Some(message) = stream.next().await {
+        match message.map_err(broken)? {
+            Message::Binary(bytes) => return Ok(Said::Bytes(bytes)),
+            Message::Text(text) => return Ok(Said::Text(text)),
+            Message::Close(_) => break,
+            // The WebSocket layer answers pings by itself.
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+        }
+    }
+    Err(Error::ExecBroken { source: None })
 }
 
 pub(crate) fn broken(source: WsError) -> Error {

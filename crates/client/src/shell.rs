@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::client::{CHANGE_TIMEOUT, Call, Client, segment};
 use crate::error::Error;
-use crate::exec::{Socket, broken, text};
+use crate::exec::{Said, Socket, broken, said, text};
 use crate::reply::printable;
 
 /// What terminal is wanted.
@@ -138,19 +138,13 @@ impl ShellOutput {
     /// nothing more.
     pub async fn next(&mut self) -> Result<ShellStep, Error> {
         loop {
-            let message = match self.stream.next().await {
-                Some(message) => message.map_err(broken)?,
-                None => return Err(Error::ExecBroken { source: None }),
-            };
-            match message {
-                Message::Binary(bytes) => return Ok(ShellStep::Output(bytes)),
-                Message::Text(text) => {
+            match said(&mut self.stream).await? {
+                Said::Bytes(bytes) => return Ok(ShellStep::Output(bytes)),
+                Said::Text(text) => {
                     if let Some(step) = step(text.as_str())? {
                         return Ok(step);
                     }
                 }
-                Message::Close(_) => return Err(Error::ExecBroken { source: None }),
-                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
             }
         }
     }
