@@ -36,18 +36,19 @@ pub(crate) async fn check() -> Result<(), CommandError> {
     command.limit(LIMIT).run().await.map(|_| ())
 }
 
+/// What `nft list` says of something of the host's.
+pub(crate) async fn listed(what: &[&str]) -> Result<String, NetError> {
+    let list = Command::new("nft").arg("list").args(what).limit(LIMIT);
+    let listed = list.run().await.map_err(|source| NetError::Rules {
+        place: "the host".to_owned(),
+        source,
+    })?;
+    Ok(String::from_utf8_lossy(&listed.stdout).into_owned())
+}
+
 /// Names of the tables of family `inet`.
 pub(crate) async fn tables() -> Result<Vec<String>, NetError> {
-    let listed = Command::new("nft")
-        .args(["list", "tables", "inet"])
-        .limit(LIMIT)
-        .run()
-        .await
-        .map_err(|source| NetError::Rules {
-            place: "the host".to_owned(),
-            source,
-        })?;
-    let text = String::from_utf8_lossy(&listed.stdout);
+    let text = listed(&["tables", "inet"]).await?;
     let names = text
         .lines()
         .filter_map(|line| line.strip_prefix("table inet "));

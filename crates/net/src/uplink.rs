@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use bhatti_host::command::Command;
 use bhatti_types::cidr::Cidr;
 
 use crate::error::NetError;
@@ -132,15 +131,7 @@ async fn has_fence() -> Result<bool, NetError> {
 
 /// The interfaces that are fenced.
 async fn fenced() -> Result<Vec<String>, NetError> {
-    let listed = Command::new("nft")
-        .args(["list", "set", "inet", SHARED, "fenced"])
-        .run()
-        .await
-        .map_err(|source| NetError::Rules {
-            place: "the host".to_owned(),
-            source,
-        })?;
-    let text = String::from_utf8_lossy(&listed.stdout);
+    let text = nft::listed(&["set", "inet", SHARED, "fenced"]).await?;
     // Names stand between double quotes, which no interface's name has in it here.
     Ok(text
         .split('"')
