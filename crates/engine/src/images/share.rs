@@ -1,7 +1,10 @@
 //! Letting others see an image.
 
 use bhatti_image::catalog::Owner;
+use bhatti_store::error::StoreError;
 use bhatti_store::image_share::ImageShareRow;
+use bhatti_store::store::Txn;
+use bhatti_types::id::UserId;
 use bhatti_types::name::{ImageName, UserName};
 use jiff::Timestamp;
 
@@ -51,13 +54,10 @@ impl Context {
         let (owner, image) = (caller.user.clone(), own.image.name.clone());
         self.db(move |store| {
             store.write(|txn| {
-                let mut found = Vec::new();
-                for user in users {
-                    match txn.user_by_name(&user)? {
-                        Some(row) => found.push(row.id),
-                        None => return Ok(Err(user)),
-                    }
-                }
+                let found = match ids(txn, users)? {
+                    Ok(found) => found,
+                    Err(unknown) => return Ok(Err(unknown)),
+                };
                 for user in found.into_iter().filter(|user| *user != owner) {
                     txn.image_share(&ImageShareRow {
                         owner: owner.clone(),
@@ -84,11 +84,12 @@ impl Context {
         let (owner, image) = (caller.user.clone(), own.image.name.clone());
         self.db(move |store| {
             store.write(|txn| {
-                for user in users {
-                    match txn.user_by_name(&user)? {
-                        Some(row) => txn.image_unshare(&owner, &image, &row.id)?,
-                        None => return Ok(Err(user)),
-                    }
+                let found = match ids(txn, users)? {
+                    Ok(found) => found,
+                    Err(unknown) => return Ok(Err(unknown)),
+                };
+                for user in found {
+                    txn.image_unshare(&owner, &image, &user)?;
                 }
                 Ok(Ok(()))
             })
@@ -113,6 +114,18 @@ impl Context {
             }),
         }
     }
+}
+
+/// The ids of users, or the first that there is not: nothing is done for some of them only.
+fn ids(txn: &Txn<'_>, users: Vec<UserName>) -> Result<Result<Vec<UserId>, UserName>, StoreError> {
+    let mut found = Vec::new();
+    for user in users {
+        match txn.user_by_name(&user)? {
+            Some(row) => found.push(row.id),
+            None => return Ok(Err(user)),
+        }
+    }
+    Ok(Ok(found))
 }
 
 fn no_user(name: &UserName) -> Error {

@@ -82,6 +82,12 @@ async fn a_name_means_ones_own_image_then_a_shared_one_then_the_hosts() {
     );
     let bobs = put(&api, &Owner::User(bob_id), "app:1");
     assert_eq!(get(&bob, "app:1").await, bobs);
+    // With one that is not there, nobody loses it.
+    let both = r#"{"users": ["bob", "nobody"]}"#;
+    let refused = api.call(&ann, "POST /images/app:1/unshare", both).await;
+    assert_eq!(refused.status, 404);
+    let again = api.call(&ann, "GET /images/app:1", "").await;
+    assert_eq!(again.json()["shared_with"], json!(["bob"]));
     let kept = api.call(&ann, "POST /images/app:1/unshare", share).await;
     assert_eq!(kept.json().get("shared_with"), None);
     assert_eq!(seen(&api, &bob).await, ["app:1 own", "app:1 host hidden"]);
