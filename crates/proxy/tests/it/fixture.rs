@@ -134,6 +134,14 @@ impl Running {
         Self::with_rates(None).await
     }
 
+    /// One with a site `web`, and the listener of its service.
+    pub(crate) async fn with_web() -> (Self, TcpListener) {
+        let proxy = Self::start().await;
+        let (listener, address) = service().await;
+        proxy.sites.publish("web", address, |_| ());
+        (proxy, listener)
+    }
+
     pub(crate) async fn with_rates(rates: Option<Rates>) -> Self {
         let sites = Arc::new(Loopback::default());
         let carrier = Carrier::new(Arc::clone(&sites) as _, Limits::new(rates));
@@ -215,4 +223,15 @@ pub(crate) async fn service() -> (TcpListener, SocketAddr) {
 
 pub(crate) async fn taken(listener: &TcpListener) -> TcpStream {
     timeout(SOON, listener.accept()).await.unwrap().unwrap().0
+}
+
+/// Takes a connection, and answers the one request on it with nothing; gives the request's head.
+pub(crate) async fn answered(listener: &TcpListener) -> String {
+    let mut stream = taken(listener).await;
+    let head = head(&mut stream).await;
+    stream
+        .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+        .await
+        .unwrap();
+    head
 }

@@ -5,13 +5,11 @@ use std::sync::atomic::Ordering;
 use bhatti_proxy::limits::Rates;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::fixture::{Running, TOKEN, head, service, taken, until_end};
+use crate::fixture::{Running, TOKEN, answered, head, service, taken, until_end};
 
 #[tokio::test]
 async fn a_request_and_its_answer_pass_with_what_the_proxy_adds() {
-    let proxy = Running::start().await;
-    let (listener, address) = service().await;
-    proxy.sites.publish("web", address, |_| ());
+    let (proxy, listener) = Running::with_web().await;
     let asked = "GET /a%20b?c HTTP/1.1\r\nHost: web.sb.example.com\r\nX-Forwarded-For: 1.2.3.4\r\n\
                  Connection: close\r\n\r\n";
     let client = proxy.talk(asked);
@@ -47,24 +45,13 @@ async fn a_request_and_its_answer_pass_with_what_the_proxy_adds() {
 
 #[tokio::test]
 async fn an_alias_in_the_path_is_cut_off_and_told() {
-    let proxy = Running::start().await;
-    let (listener, address) = service().await;
-    proxy.sites.publish("web", address, |_| ());
+    let (proxy, listener) = Running::with_web().await;
     let moved = proxy.talk("GET /web?x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     let moved = moved.await;
     assert!(moved.starts_with("HTTP/1.1 308 "), "{moved}");
     assert!(moved.contains("location: /web/?x\r\n"), "{moved}");
     let asked = "GET /web/a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    let serve = async {
-        let mut stream = taken(&listener).await;
-        let head = head(&mut stream).await;
-        stream
-            .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
-            .await
-            .unwrap();
-        head
-    };
-    let (answer, head) = tokio::join!(proxy.talk(asked), serve);
+    let (answer, head) = tokio::join!(proxy.talk(asked), answered(&listener));
     assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
     assert!(head.starts_with("GET /a HTTP/1.1\r\n"), "{head}");
     assert!(head.contains("x-forwarded-prefix: /web\r\n"), "{head}");
@@ -73,9 +60,7 @@ async fn an_alias_in_the_path_is_cut_off_and_told() {
 
 #[tokio::test]
 async fn bodies_pass_in_pieces_as_they_come_both_ways_with_trailers() {
-    let proxy = Running::start().await;
-    let (listener, address) = service().await;
-    proxy.sites.publish("web", address, |_| ());
+    let (proxy, listener) = Running::with_web().await;
     let mut client = proxy.connect().await;
     client
         .write_all(
@@ -118,9 +103,7 @@ async fn bodies_pass_in_pieces_as_they_come_both_ways_with_trailers() {
 
 #[tokio::test]
 async fn a_body_is_asked_for_only_once_there_is_a_service_for_it() {
-    let proxy = Running::start().await;
-    let (listener, address) = service().await;
-    proxy.sites.publish("web", address, |_| ());
+    let (proxy, listener) = Running::with_web().await;
     let mut client = proxy.connect().await;
     client
         .write_all(
@@ -148,9 +131,7 @@ async fn a_body_is_asked_for_only_once_there_is_a_service_for_it() {
 #[tokio::test]
 async fn a_service_is_asked_again_over_the_same_connection_and_over_a_new_one_if_it_closed_that() {
     const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-    let proxy = Running::start().await;
-    let (listener, address) = service().await;
-    proxy.sites.publish("web", address, |_| ());
+    let (proxy, listener) = Running::with_web().await;
     let mut client = proxy.connect().await;
     let ask = b"GET / HTTP/1.1\r\nHost: web.localhost\r\n\r\n";
     client.write_all(ask).await.unwrap();
@@ -180,9 +161,7 @@ async fn a_service_is_asked_again_over_the_same_connection_and_over_a_new_one_if
 
 #[tokio::test]
 async fn a_request_that_may_not_be_repeated_is_not() {
-    let proxy = Running::start().await;
-    let (listener, address) = service().await;
-    proxy.sites.publish("web", address, |_| ());
+    let (proxy, listener) = Running::with_web().await;
     let asked = "POST / HTTP/1.1\r\nHost: web.localhost\r\nContent-Length: 1\r\n\
                  Connection: close\r\n\r\nx";
     let serve = async {
@@ -235,16 +214,7 @@ async fn a_private_site_lets_in_its_owner_and_does_not_show_the_token_to_the_ser
         "GET / HTTP/1.1\r\nHost: own.localhost\r\nAuthorization: Bearer {TOKEN}\r\n\
          Connection: close\r\n\r\n"
     );
-    let serve = async {
-        let mut stream = taken(&listener).await;
-        let head = head(&mut stream).await;
-        stream
-            .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
-            .await
-            .unwrap();
-        head
-    };
-    let (answer, head) = tokio::join!(proxy.talk(&asked), serve);
+    let (answer, head) = tokio::join!(proxy.talk(&asked), answered(&listener));
     assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
     assert!(!head.contains(TOKEN), "{head}");
     proxy.stop().await;
@@ -269,9 +239,7 @@ async fn who_asks_too_often_is_told_when_to_ask_again() {
 
 #[tokio::test]
 async fn a_client_that_goes_away_in_the_middle_of_an_answer_lets_the_machine_go() {
-    let proxy = Running::start().await;
-    let (listener, address) = service().await;
-    proxy.sites.publish("web", address, |_| ());
+    let (proxy, listener) = Running::with_web().await;
     let mut client = proxy.connect().await;
     client
         .write_all(b"GET /events HTTP/1.1\r\nHost: web.localhost\r\n\r\n")

@@ -15,9 +15,7 @@ use crate::fixture::{Running, head, service, taken};
 
 #[tokio::test]
 async fn requests_of_one_http_2_connection_go_to_http_1_services_side_by_side() {
-    let proxy = Running::start().await;
-    let (listener, address) = service().await;
-    proxy.sites.publish("web", address, |_| ());
+    let (proxy, listener) = Running::with_web().await;
     let io = TokioIo::new(proxy.connect().await);
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
     let driven = tokio::spawn(connection);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::fixture::{Running, service, until_end};
+use crate::fixture::{Running, until_end};
 
 /// What a request smuggles: were it taken for a request, the service would see its path.
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: web.localhost\r\n\r\n";
@@ -104,9 +104,7 @@ async fn no_request_hides_another() {
 
 /// Sends bytes through a proxy; gives what its service saw and what the client was answered.
 async fn told(attack: &str) -> (String, String) {
-    let proxy = Running::start().await;
-    let (listener, address) = service().await;
-    proxy.sites.publish("web", address, |_| ());
+    let (proxy, listener) = Running::with_web().await;
     // The service answers each head it sees and remembers all bytes.
     let seen = Arc::new(Mutex::new(Vec::new()));
     let remembered = Arc::clone(&seen);

@@ -5,13 +5,11 @@ use std::sync::atomic::Ordering;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 
-use crate::fixture::{Running, head, service, taken};
+use crate::fixture::{Running, head, taken};
 
 #[tokio::test]
 async fn a_browser_sees_another_page_meanwhile_and_a_program_waits() {
-    let proxy = Running::start().await;
-    let (listener, address) = service().await;
-    proxy.sites.publish("web", address, |_| ());
+    let (proxy, listener) = Running::with_web().await;
     proxy.sites.asleep.store(true, Ordering::SeqCst);
     let ask = |accept: &str| {
         format!(
@@ -41,9 +39,7 @@ async fn a_browser_sees_another_page_meanwhile_and_a_program_waits() {
 #[tokio::test]
 async fn a_body_sent_to_a_machine_that_sleeps_is_not_lost() {
     const LEN: usize = 3 << 20;
-    let proxy = Running::start().await;
-    let (listener, address) = service().await;
-    proxy.sites.publish("web", address, |_| ());
+    let (proxy, listener) = Running::with_web().await;
     proxy.sites.asleep.store(true, Ordering::SeqCst);
     let mut requests = JoinSet::new();
     for number in 0..20_u8 {

@@ -36,9 +36,7 @@ async fn opened(proxy: &Running, listener: &tokio::net::TcpListener) -> (TcpStre
 
 #[tokio::test]
 async fn a_websocket_carries_both_ways_and_keeps_the_machine_awake_until_it_ends() {
-    let proxy = Running::start().await;
-    let (listener, address) = service().await;
-    proxy.sites.publish("web", address, |_| ());
+    let (proxy, listener) = Running::with_web().await;
     let (mut client, mut served) = opened(&proxy, &listener).await;
     say(&mut client, &mut served, "to the service").await;
     say(&mut served, &mut client, "to the client").await;
@@ -82,9 +80,7 @@ async fn an_idle_websocket_lets_the_machine_go_and_wakes_it_for_its_next_bytes()
 
 #[tokio::test]
 async fn a_service_that_changes_the_protocol_unasked_is_not_followed() {
-    let proxy = Running::start().await;
-    let (listener, address) = service().await;
-    proxy.sites.publish("web", address, |_| ());
+    let (proxy, listener) = Running::with_web().await;
     let ask = "GET / HTTP/1.1\r\nHost: web.localhost\r\nConnection: close\r\n\r\n";
     let serve = async {
         let mut stream = taken(&listener).await;
