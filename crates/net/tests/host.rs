@@ -1,16 +1,11 @@
 //! Networks on a host that the test makes itself: a network namespace with a way to an
 //! "internet", which is another.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test may fail, and says why it is skipped"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::io::Read as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,17 +16,13 @@ use bhatti_net::namespace::Namespace;
 use bhatti_net::networks::{Names, NetInventory, Networks as _, Running, Seat};
 use bhatti_net::range::Range;
 use bhatti_net::settings::NetworkSettings;
+use bhatti_testing::internet::{ADDRESS as INTERNET, HOST, Internet, ip, serve};
 use bhatti_types::egress::{AllowedRanges, Egress, EgressMode};
 use bhatti_types::id::{DataDirId, SandboxId, UserId};
 use bhatti_types::name::SandboxName;
 
 /// Longest wait for a packet that is to come.
 const SOON: Duration = Duration::from_secs(5);
-/// The "internet": a public address, in a namespace of its own.
-const INTERNET: Ipv4Addr = Ipv4Addr::new(9, 9, 9, 9);
-/// The host's own address there.
-const HOST: Ipv4Addr = Ipv4Addr::new(8, 8, 8, 8);
-
 struct Nobody;
 
 impl Names for Nobody {
@@ -41,57 +32,6 @@ impl Names for Nobody {
 
     fn name_at(&self, _user: &UserId, _address: Ipv4Addr) -> Option<SandboxName> {
         None
-    }
-}
-
-async fn ip(line: &str) {
-    let run = Command::new("ip").args(line.split(' ')).run().await;
-    run.unwrap_or_else(|error| panic!("ip {line}: {error}"));
-}
-
-/// A host of the test's own. This thread moves into it.
-struct Ground {
-    internet: String,
-}
-
-impl Ground {
-    async fn make() -> Option<Self> {
-        if let Err(error) = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET) {
-            eprintln!("skipped: needs the right to make a network namespace ({error})");
-            return None;
-        }
-        let internet = format!("bhatti-test-{}", std::process::id());
-        let made = internet.clone();
-        tokio::task::spawn_blocking(move || Namespace::make(&made))
-            .await
-            .unwrap()
-            .unwrap();
-        ip("link set lo up").await;
-        ip(&format!(
-            "link add uplink mtu 1400 type veth peer name eth0 netns {internet}"
-        ))
-        .await;
-        ip(&format!("addr add {HOST}/24 dev uplink")).await;
-        ip("link set uplink up").await;
-        ip("route add default via 8.8.8.1").await;
-        for line in [
-            "link set lo up".to_owned(),
-            "addr add 8.8.8.1/24 dev eth0".to_owned(),
-            format!("addr add {INTERNET}/32 dev lo"),
-            "addr add 192.168.5.5/32 dev lo".to_owned(),
-            "addr add 169.254.169.254/32 dev lo".to_owned(),
-            "link set eth0 up".to_owned(),
-        ] {
-            ip(&format!("-n {internet} {line}")).await;
-        }
-        Some(Self { internet })
-    }
-}
-
-impl Drop for Ground {
-    fn drop(&mut self) {
-        // It may be gone, and a failed test has said more.
-        let _ = Namespace::remove(&self.internet);
     }
 }
 
@@ -196,39 +136,16 @@ impl Drop for Machine {
     }
 }
 
-/// Answers all who connect to a port in a namespace, until the process ends.
-async fn serve(namespace: &Namespace, port: u16) {
-    let bind = move || async move {
-        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
-        Ok(listener)
-    };
-    let listener = namespace.run(bind).await.unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
-            let _ = stream.write_all(b"ok");
-        }
-    });
-}
-
-async fn internet(ground: &Ground) {
-    let name = ground.internet.clone();
-    let found = tokio::task::spawn_blocking(move || Namespace::find(&name))
-        .await
-        .unwrap();
-    serve(&found.unwrap().unwrap(), 80).await;
-}
-
 async fn open(data_dir: &DataDirId, settings: NetworkSettings) -> Result<HostNetworks, Unfit> {
     HostNetworks::open(data_dir.clone(), settings, Arc::new(Nobody)).await
 }
 
 #[tokio::test(flavor = "current_thread")]
 async fn who_reaches_whom_follows_from_users_and_policies() {
-    let Some(ground) = Ground::make().await else {
+    let Some(ground) = Internet::make().await else {
         return;
     };
-    internet(&ground).await;
+    serve(&ground.namespace().await, 80).await;
     let host = Namespace::current().unwrap();
     serve(&host, 80).await;
     let data_dir = DataDirId::random();
@@ -329,10 +246,10 @@ async fn clean(networks: &HostNetworks, users: &[&UserId]) {
 
 #[tokio::test(flavor = "current_thread")]
 async fn the_next_daemon_takes_up_what_is_in_use_and_takes_away_the_rest() {
-    let Some(ground) = Ground::make().await else {
+    let Some(ground) = Internet::make().await else {
         return;
     };
-    internet(&ground).await;
+    serve(&ground.namespace().await, 80).await;
     let data_dir = DataDirId::random();
     let first = open(&data_dir, NetworkSettings::default()).await.unwrap();
     let (alice, bob) = (UserId::random(), UserId::random());
@@ -366,7 +283,7 @@ async fn the_next_daemon_takes_up_what_is_in_use_and_takes_away_the_rest() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_tap_in_stock_is_handed_over_and_ends_with_its_descriptor() {
-    let Some(_ground) = Ground::make().await else {
+    let Some(_ground) = Internet::make().await else {
         return;
     };
     let data_dir = DataDirId::random();
@@ -400,7 +317,7 @@ async fn a_tap_in_stock_is_handed_over_and_ends_with_its_descriptor() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_range_that_the_host_has_a_route_to_is_refused() {
-    let Some(_ground) = Ground::make().await else {
+    let Some(_ground) = Internet::make().await else {
         return;
     };
     ip("route add 10.83.4.0/22 via 8.8.8.1").await;
@@ -419,7 +336,7 @@ async fn a_range_that_the_host_has_a_route_to_is_refused() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn names_outside_are_asked_of_the_resolvers_that_are_set() {
-    let Some(_ground) = Ground::make().await else {
+    let Some(_ground) = Internet::make().await else {
         return;
     };
     let upstream = UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -15,6 +15,7 @@ pub mod daemon;
 pub mod fake_vmm;
 pub mod guest;
 pub mod http;
+pub mod internet;
 pub mod registry;
 pub mod small_image;
 pub mod stream;

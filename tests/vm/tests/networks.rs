@@ -1,86 +1,21 @@
 //! Machines with networks, on a host of the test's own: a network namespace with a way to an
 //! "internet", which is another.
 
-#![expect(
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "helpers of tests may fail the test, or say why it is skipped"
-)]
-
-use std::io::Write as _;
-use std::net::{Ipv4Addr, TcpListener};
-
 use bhatti_api::idle::EditSandbox;
 use bhatti_api::sandbox::StartSandbox;
 use bhatti_host::command::Command;
 use bhatti_net::namespace::Namespace;
 use bhatti_testing::daemon::Daemon;
 use bhatti_testing::guest::Guest;
+use bhatti_testing::internet::{ADDRESS as INTERNET, HOST, Internet, serve};
 
-/// A public address, of the "internet".
-const INTERNET: &str = "9.9.9.9";
-/// The host's own address.
-const HOST: &str = "8.8.8.8";
-
-async fn ip(line: &str) {
-    let run = Command::new("ip").args(line.split(' ')).run().await;
-    run.unwrap_or_else(|error| panic!("ip {line}: {error}"));
-}
-
-/// The namespace that is the internet; gone when it is dropped.
-struct Internet(String);
-
-impl Drop for Internet {
-    fn drop(&mut self) {
-        // It may be gone, and a failed test has said more.
-        let _ = Namespace::remove(&self.0);
-    }
-}
-
-/// Moves this thread, and what it starts, to a host of its own.
+/// A host of the test's own, where the "internet" and the host answer.
 async fn host() -> Option<Internet> {
-    if let Err(error) = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET) {
-        eprintln!("skipped: needs the right to make a network namespace ({error})");
-        return None;
-    }
-    let name = format!("bhatti-test-{}", std::process::id());
-    let made = name.clone();
-    let namespace = tokio::task::spawn_blocking(move || Namespace::make(&made)).await;
-    let namespace = namespace.expect("it does not panic").expect("a namespace");
-    let internet = Internet(name.clone());
-    ip("link set lo up").await;
-    ip(&format!(
-        "link add uplink type veth peer name eth0 netns {name}"
-    ))
-    .await;
-    ip(&format!("addr add {HOST}/24 dev uplink")).await;
-    ip("link set uplink up").await;
-    ip("route add default via 8.8.8.1").await;
-    for line in [
-        "link set lo up".to_owned(),
-        "addr add 8.8.8.1/24 dev eth0".to_owned(),
-        format!("addr add {INTERNET}/32 dev lo"),
-        "addr add 169.254.169.254/32 dev lo".to_owned(),
-        "link set eth0 up".to_owned(),
-    ] {
-        ip(&format!("-n {name} {line}")).await;
-    }
-    serve(&namespace).await;
-    serve(&Namespace::current().expect("this thread is in one")).await;
+    let internet = Internet::make().await?;
+    serve(&internet.namespace().await, 80).await;
+    let own = Namespace::current().expect("this thread is in one");
+    serve(&own, 80).await;
     Some(internet)
-}
-
-/// Answers all who connect to port 80 there, until the process ends.
-async fn serve(namespace: &Namespace) {
-    let bind = || async { Ok(TcpListener::bind((Ipv4Addr::UNSPECIFIED, 80))) };
-    let listener = namespace.run(bind).await.expect("it is entered");
-    let listener = listener.expect("the port is free");
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
-            let _ = stream.write_all(b"ok");
-        }
-    });
 }
 
 /// What a machine hears from a port: `ok`, or what went wrong.
@@ -117,8 +52,8 @@ async fn machines_reach_the_internet_and_each_other_and_keep_their_addresses() {
         "{card}"
     );
 
-    assert_eq!(hears(&one, INTERNET, 80).await, "ok");
-    assert_ne!(hears(&one, HOST, 80).await, "ok", "the host");
+    assert_eq!(hears(&one, &INTERNET.to_string(), 80).await, "ok");
+    assert_ne!(hears(&one, &HOST.to_string(), 80).await, "ok", "the host");
     assert_ne!(
         hears(&one, "169.254.169.254", 80).await,
         "ok",
@@ -160,7 +95,7 @@ async fn machines_reach_the_internet_and_each_other_and_keep_their_addresses() {
         inside.contains("10.83.0.4/21") && inside.contains("0a:b7:0a:53:00:04"),
         "{inside}"
     );
-    assert_eq!(hears(&copy, INTERNET, 80).await, "ok");
+    assert_eq!(hears(&copy, &INTERNET.to_string(), 80).await, "ok");
 
     // A policy holds at once, and without a daemon too.
     let deny = EditSandbox {
@@ -171,14 +106,26 @@ async fn machines_reach_the_internet_and_each_other_and_keep_their_addresses() {
         .sandbox_edit("copy", &deny)
         .await
         .expect("it is changed");
-    assert_ne!(hears(&copy, INTERNET, 80).await, "ok", "denied");
+    assert_ne!(
+        hears(&copy, &INTERNET.to_string(), 80).await,
+        "ok",
+        "denied"
+    );
 
     daemon.kill().await;
     daemon.serve(&["--network", "on"]).await;
     assert_eq!(address(&one).await, first);
-    assert_eq!(hears(&one, INTERNET, 80).await, "ok", "with another daemon");
+    assert_eq!(
+        hears(&one, &INTERNET.to_string(), 80).await,
+        "ok",
+        "with another daemon"
+    );
     assert_eq!(hears(&one, "two.sb", 7000).await, "ok");
-    assert_ne!(hears(&copy, INTERNET, 80).await, "ok", "still denied");
+    assert_ne!(
+        hears(&copy, &INTERNET.to_string(), 80).await,
+        "ok",
+        "still denied"
+    );
 
     // Nothing is left once nobody has a machine.
     for name in ["one", "two", "copy"] {
