@@ -1,6 +1,7 @@
 //! Pulls from a real registry, directly and through a man in the middle.
 
 use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,19 +16,15 @@ use bhatti_testing::registry::server::{Auth, Registry, available};
 use bhatti_testing::registry::tokens::{CREDENTIALS, TokenServer};
 use bhatti_testing::wait::wait_for;
 
-use crate::support::{amd64, layer, one, repository, repository_with, store, ten_layers};
+use crate::support::{amd64, layer, one, pushed, repository, repository_with, store, ten_layers};
 
 const LIMIT: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn an_image_of_ten_layers_is_pulled_whatever_they_are_compressed_with() {
-    if !available() {
+    let Some((dir, made, registry)) = pushed(&[ten_layers("amd64")]).await else {
         return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let made = write(&dir.path().join("image"), &[ten_layers("amd64")]);
-    let registry = Registry::start().await;
-    registry.push(&made.dir, "app:1").await;
+    };
     let repository = repository(registry.host(), "app:1");
     let image = repository.resolve(&amd64()).await.unwrap();
     assert_eq!(image.digest.to_string(), made.digest);
@@ -126,13 +123,9 @@ async fn the_image_of_the_platform_is_pulled_and_a_moved_tag_is_noticed() {
 
 #[tokio::test]
 async fn ten_pulls_of_one_image_fetch_its_layers_once() {
-    if !available() {
+    let Some((dir, made, registry)) = pushed(&[ten_layers("amd64")]).await else {
         return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let made = write(&dir.path().join("image"), &[ten_layers("amd64")]);
-    let registry = Registry::start().await;
-    registry.push(&made.dir, "app:1").await;
+    };
     let between = Between::start(registry.host()).await;
     // All of them are there before the first layer is.
     for digest in &made.layers[0] {
@@ -173,13 +166,9 @@ async fn ten_pulls_of_one_image_fetch_its_layers_once() {
 
 #[tokio::test]
 async fn a_pull_that_is_given_up_leaves_the_others_their_layer() {
-    if !available() {
+    let Some((dir, made, registry)) = pushed(&[one(400_000)]).await else {
         return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let made = write(&dir.path().join("image"), &[one(400_000)]);
-    let registry = Registry::start().await;
-    registry.push(&made.dir, "app:1").await;
+    };
     let between = Between::start(registry.host()).await;
     let digest = made.layers[0][0].clone();
     between.spoil(&digest, &[Fault::Hold(100_000)]);
@@ -211,13 +200,9 @@ async fn a_pull_that_is_given_up_leaves_the_others_their_layer() {
 
 #[tokio::test]
 async fn a_broken_connection_is_gone_on_with_where_it_broke() {
-    if !available() {
+    let Some((dir, made, registry)) = pushed(&[one(3_000_000)]).await else {
         return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let made = write(&dir.path().join("image"), &[one(3_000_000)]);
-    let registry = Registry::start().await;
-    registry.push(&made.dir, "app:1").await;
+    };
     let between = Between::start(registry.host()).await;
     let digest = &made.layers[0][0];
     between.spoil(
@@ -237,31 +222,33 @@ async fn a_broken_connection_is_gone_on_with_where_it_broke() {
     assert!(begins[2] > begins[1] + 800_000, "{begins:?}");
 }
 
+/// Begins a pull and ends its store, as a daemon does that ends, once so many bytes of the layer
+/// are on the disk. Gives where they are, and what the pull came to.
+async fn cut_off(host: &str, layers: &Path, bytes: u64) -> (PathBuf, Arc<FetchError>) {
+    let store = store(layers);
+    let pulling = {
+        let (store, host) = (store.clone(), host.to_owned());
+        tokio::spawn(async move { crate::support::pull_all(&host, "app:1", &store).await })
+    };
+    let part = wait_for("the bytes", LIMIT, async || {
+        crate::support::partial(layers, bytes)
+    })
+    .await;
+    store.close().await;
+    (part, pulling.await.unwrap().unwrap_err())
+}
+
 #[tokio::test]
 async fn what_came_before_a_daemon_ended_is_not_asked_for_again() {
-    if !available() {
+    let Some((dir, made, registry)) = pushed(&[one(4_000_000)]).await else {
         return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let made = write(&dir.path().join("image"), &[one(4_000_000)]);
-    let registry = Registry::start().await;
-    registry.push(&made.dir, "app:1").await;
+    };
     let between = Between::start(registry.host()).await;
     let digest = &made.layers[0][0];
     between.spoil(digest, &[Fault::Hold(3_000_000)]);
     let layers = dir.path().join("layers");
-    let first = store(&layers);
-    let pulling = {
-        let (store, host) = (first.clone(), between.host().to_owned());
-        tokio::spawn(async move { crate::support::pull_all(&host, "app:1", &store).await })
-    };
     // Two batches are on disk; the third is not full yet.
-    let part = wait_for("two batches", LIMIT, async || {
-        crate::support::partial(&layers, 2 << 20)
-    })
-    .await;
-    first.close().await;
-    let ended = pulling.await.unwrap().unwrap_err();
+    let (part, ended) = cut_off(between.host(), &layers, 2 << 20).await;
     assert!(matches!(*ended, FetchError::GivenUp { .. }), "{ended:?}");
     assert!(part.exists());
 
@@ -283,28 +270,14 @@ async fn what_came_before_a_daemon_ended_is_not_asked_for_again() {
 
 #[tokio::test]
 async fn what_a_crash_of_the_host_spoilt_is_fetched_again_from_its_beginning() {
-    if !available() {
+    let Some((dir, made, registry)) = pushed(&[one(2_000_000)]).await else {
         return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let made = write(&dir.path().join("image"), &[one(2_000_000)]);
-    let registry = Registry::start().await;
-    registry.push(&made.dir, "app:1").await;
+    };
     let between = Between::start(registry.host()).await;
     let digest = &made.layers[0][0];
     between.spoil(digest, &[Fault::Hold(1_500_000)]);
     let layers = dir.path().join("layers");
-    let first = store(&layers);
-    let pulling = {
-        let (store, host) = (first.clone(), between.host().to_owned());
-        tokio::spawn(async move { crate::support::pull_all(&host, "app:1", &store).await })
-    };
-    let part = wait_for("a batch", LIMIT, async || {
-        crate::support::partial(&layers, 1 << 20)
-    })
-    .await;
-    first.close().await;
-    pulling.await.unwrap().unwrap_err();
+    let (part, _ended) = cut_off(between.host(), &layers, 1 << 20).await;
     let len = fs_err::metadata(part.join("blob")).unwrap().len();
     fs_err::write(part.join("blob"), vec![0; len as usize]).unwrap();
     crate::support::pull_all(between.host(), "app:1", &store(&layers))
@@ -317,13 +290,9 @@ async fn what_a_crash_of_the_host_spoilt_is_fetched_again_from_its_beginning() {
 
 #[tokio::test]
 async fn what_has_another_digest_is_refused_and_deleted() {
-    if !available() {
+    let Some((dir, made, registry)) = pushed(&[one(300_000)]).await else {
         return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let made = write(&dir.path().join("image"), &[one(300_000)]);
-    let registry = Registry::start().await;
-    registry.push(&made.dir, "app:1").await;
+    };
     let between = Between::start(registry.host()).await;
     between.spoil(&made.layers[0][0], &[Fault::Spoil(200_000)]);
     let store = store(&dir.path().join("layers"));
@@ -345,13 +314,9 @@ async fn what_has_another_digest_is_refused_and_deleted() {
 
 #[tokio::test]
 async fn a_layer_that_the_registry_has_lost_is_named() {
-    if !available() {
+    let Some((dir, made, registry)) = pushed(&[ten_layers("amd64")]).await else {
         return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let made = write(&dir.path().join("image"), &[ten_layers("amd64")]);
-    let registry = Registry::start().await;
-    registry.push(&made.dir, "app:1").await;
+    };
     registry.lose(&made.layers[0][6]);
     let store = store(&dir.path().join("layers"));
     let error = crate::support::pull_all(registry.host(), "app:1", &store)
@@ -366,13 +331,9 @@ async fn a_layer_that_the_registry_has_lost_is_named() {
 
 #[tokio::test]
 async fn a_layer_whose_archive_is_not_the_configs_is_refused() {
-    if !available() {
+    let Some((dir, _made, registry)) = pushed(&[ten_layers("amd64")]).await else {
         return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let made = write(&dir.path().join("image"), &[ten_layers("amd64")]);
-    let registry = Registry::start().await;
-    registry.push(&made.dir, "app:1").await;
+    };
     let repository = repository(registry.host(), "app:1");
     let mut image = repository.resolve(&amd64()).await.unwrap();
     image.layers[0].diff_id = image.layers[1].diff_id;
@@ -410,14 +371,11 @@ async fn only_who_gets_a_token_is_let_in() {
     let dir = tempfile::tempdir().unwrap();
     let made = write(&dir.path().join("image"), &[ten_layers("amd64")]);
     let tokens = TokenServer::start().await;
-    let auth = Auth::Token {
-        realm: tokens.realm.clone(),
-        certificate: tokens.certificate.clone(),
-    };
+    let auth = tokens.auth();
     check_credentials(&auth, &made.dir, &dir.path().join("layers")).await;
 }
 
-async fn check_credentials(auth: &Auth, image: &std::path::Path, layers: &std::path::Path) {
+async fn check_credentials(auth: &Auth, image: &Path, layers: &Path) {
     let registry = Registry::start_with(auth).await;
     registry.push(image, "team/app:1").await;
     let store = store(layers);
@@ -511,13 +469,9 @@ async fn a_full_disk_is_said_and_leaves_nothing() {
 
 #[tokio::test]
 async fn a_store_of_another_version_of_the_index_makes_it_anew_without_the_registry() {
-    if !available() {
+    let Some((dir, made, registry)) = pushed(&[one(100_000)]).await else {
         return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let made = write(&dir.path().join("image"), &[one(100_000)]);
-    let registry = Registry::start().await;
-    registry.push(&made.dir, "app:1").await;
+    };
     let between = Between::start(registry.host()).await;
     let store = store(&dir.path().join("layers"));
     let layers = crate::support::pull_all(between.host(), "app:1", &store)
@@ -570,13 +524,9 @@ async fn redirecting(to: String) -> (String, tokio::task::JoinSet<()>) {
 
 #[tokio::test]
 async fn a_host_that_the_registry_redirects_to_learns_no_secret() {
-    if !available() {
+    let Some((dir, _made, registry)) = pushed(&[one(100_000)]).await else {
         return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let made = write(&dir.path().join("image"), &[one(100_000)]);
-    let registry = Registry::start().await;
-    registry.push(&made.dir, "app:1").await;
+    };
     let between = Between::start(registry.host()).await;
     let (host, _task) = redirecting(between.host().to_owned()).await;
     let repository = repository_with(&host, "app:1", Some(CREDENTIALS));

@@ -5,7 +5,7 @@ use bhatti_image::oci::pull::pull;
 use bhatti_image::oci::push::push;
 use bhatti_testing::registry::between::Between;
 use bhatti_testing::registry::layout::write;
-use bhatti_testing::registry::server::{Auth, Registry, available};
+use bhatti_testing::registry::server::{Registry, available};
 use bhatti_testing::registry::tokens::{CREDENTIALS, TokenServer};
 
 use crate::support::{amd64, repository_with, store, ten_layers};
@@ -18,10 +18,7 @@ async fn what_is_pushed_is_pulled_again_and_sent_only_once() {
     let dir = tempfile::tempdir().unwrap();
     let made = write(&dir.path().join("image"), &[ten_layers("amd64")]);
     let tokens = TokenServer::start().await;
-    let auth = Auth::Token {
-        realm: tokens.realm.clone(),
-        certificate: tokens.certificate.clone(),
-    };
+    let auth = tokens.auth();
     let from = Registry::start().await;
     from.push(&made.dir, "app:1").await;
     let to = Registry::start_with(&auth).await;

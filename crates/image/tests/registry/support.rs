@@ -13,7 +13,11 @@ use bhatti_image::oci::platform::Platform;
 use bhatti_image::oci::pull::pull;
 use bhatti_image::oci::registry::{Access, Repository};
 use bhatti_testing::registry::between::Seen;
-use bhatti_testing::registry::layout::{Compression, ImageMade, LayerMade, noise, tar};
+use bhatti_testing::registry::layout::{
+    Compression, ImageMade, LayerMade, Made, noise, tar, write,
+};
+use bhatti_testing::registry::server::{Registry, available};
+use tempfile::TempDir;
 
 pub(crate) fn amd64() -> Platform {
     "linux/amd64".parse().unwrap()
@@ -22,6 +26,19 @@ pub(crate) fn amd64() -> Platform {
 /// A store that does not wait long between tries.
 pub(crate) fn store(dir: &Path) -> LayerStore {
     LayerStore::open(dir, options()).unwrap()
+}
+
+/// A registry with images as `app:1`, and where they are besides; `None`, with the reason, where
+/// there can be no registry.
+pub(crate) async fn pushed(images: &[ImageMade]) -> Option<(TempDir, Made, Registry)> {
+    if !available() {
+        return None;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let made = write(&dir.path().join("image"), images);
+    let registry = Registry::start().await;
+    registry.push(&made.dir, "app:1").await;
+    Some((dir, made, registry))
 }
 
 pub(crate) fn options() -> Options {

@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use super::server::Auth;
 use crate::artifacts::test_dir;
 
 /// Whom it knows.
@@ -29,6 +30,14 @@ pub struct TokenServer {
 }
 
 impl TokenServer {
+    /// What makes a registry let in those with a token of this server's.
+    pub fn auth(&self) -> Auth {
+        Auth::Token {
+            realm: self.realm.clone(),
+            certificate: self.certificate.clone(),
+        }
+    }
+
     /// Starts one, with a key of its own.
     ///
     /// # Panics
